@@ -1,0 +1,61 @@
+"""Exceptions.  Every message says what is wrong, where (column, row, level, key) and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "BayesmlmError",
+    "ComparisonError",
+    "DataError",
+    "FitError",
+    "FormulaError",
+    "PriorError",
+    "SpecError",
+    "among",
+]
+
+
+class BayesmlmError(ValueError):
+    """Base class of everything bayesmlm raises on purpose; the command line exits with code 2 on it."""
+
+
+class FormulaError(BayesmlmError):
+    """The formula text cannot be read."""
+
+
+class SpecError(BayesmlmError):
+    """A spec or a spec file is not valid."""
+
+
+class PriorError(BayesmlmError):
+    """A prior is malformed, or names something the model does not have."""
+
+
+class DataError(BayesmlmError):
+    """The data do not fit the model."""
+
+
+class FitError(BayesmlmError):
+    """The model cannot be estimated, or a fit cannot answer what was asked of it."""
+
+
+class ComparisonError(BayesmlmError):
+    """Fits that cannot be set against each other."""
+
+
+def among(name: str, known: Iterable[str]) -> str:
+    """Say which names exist, the closest first: the second half of a "no such thing" message.
+
+    Examples
+    --------
+    >>> among("aeg", ["use", "age", "urban"])
+    'did you mean "age"? (there are: use, age, urban)'
+    >>> among("zzz", ["use", "age"])
+    'there are: use, age'
+    """
+    names = [str(k) for k in known]
+    listed = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
+    close = get_close_matches(name, names, n=1)
+    return f'did you mean "{close[0]}"? (there are: {listed})' if close else f"there are: {listed}"

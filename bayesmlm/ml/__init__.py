@@ -1,0 +1,1 @@
+"""The likelihood reading: maximum likelihood by Laplace or adaptive Gauss-Hermite quadrature."""
