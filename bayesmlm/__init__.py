@@ -1,0 +1,63 @@
+"""bayesmlm: a multilevel logistic model written once and read three ways.
+
+Nothing heavy is imported here: each name loads its module when it is first used (PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Model": "model",
+    "Spec": "spec",
+    "load_specs": "spec",
+    "dump_specs": "spec",
+    "Prior": "priors",
+    "parse_prior": "priors",
+    "Fit": "fit",
+    "load_dataset": "datasets",
+    "list_datasets": "datasets",
+    "anova": "comparison",
+    "compare": "comparison",
+    "side_by_side": "comparison",
+    "BayesmlmError": "errors",
+    "ComparisonError": "errors",
+    "DataError": "errors",
+    "FitError": "errors",
+    "FormulaError": "errors",
+    "PriorError": "errors",
+    "SpecError": "errors",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"bayesmlm.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'bayesmlm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from bayesmlm.comparison import anova, compare, side_by_side
+    from bayesmlm.datasets import list_datasets, load_dataset
+    from bayesmlm.errors import (
+        BayesmlmError,
+        ComparisonError,
+        DataError,
+        FitError,
+        FormulaError,
+        PriorError,
+        SpecError,
+    )
+    from bayesmlm.fit import Fit
+    from bayesmlm.model import Model
+    from bayesmlm.priors import Prior, parse_prior
+    from bayesmlm.spec import Spec, dump_specs, load_specs

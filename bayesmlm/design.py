@@ -116,6 +116,11 @@ class Group:
     matrix_spec: Any = field(repr=False, default=None)
 
     @property
+    def pairs(self) -> tuple[str, ...]:
+        """Names of the correlations, ``"Intercept,age"``."""
+        return tuple(f"{a},{b}" for i, a in enumerate(self.terms) for b in self.terms[i + 1 :])
+
+    @property
     def n_levels(self) -> int:
         """How many groups there are."""
         return len(self.levels)
@@ -173,6 +178,28 @@ class Design:
         """Number of observations, frequencies counted."""
         return round(float(self.freq.sum()))
 
+    @property
+    def group_labels(self) -> tuple[str, ...]:
+        """A label per random-effect term, unique: the group's name, numbered where ``(x || g)`` repeats it."""
+        labels: list[str] = []
+        for group in self.groups:
+            before = sum(other.name == group.name for other in self.groups[: len(labels)])
+            labels.append(group.name if before == 0 else f"{group.name}.{before}")
+        return tuple(labels)
+
+    @property
+    def coords(self) -> dict[str, Any]:
+        """Every dimension of a posterior with its labels."""
+        coords: dict[str, Any] = {"term": list(self.terms), "row": self.rows}
+        if len(self.terms) > 1 or self.scaling.intercept < 0:
+            coords["slope"] = [t for j, t in enumerate(self.terms) if j != self.scaling.intercept]
+        for group, label in zip(self.groups, self.group_labels, strict=True):
+            coords[group.name] = list(group.levels)
+            coords[f"{label}_term"] = list(group.terms)
+            if len(group.terms) > 1:
+                coords[f"{label}_pair"] = list(group.pairs)
+        return coords
+
     def fixed_matrix(self, data: Any) -> Array:
         """Model matrix of the fixed effects for new data, shape (m, p).
 
@@ -214,12 +241,16 @@ class Design:
             index = index * len(levels) + codes
         where = np.minimum(np.searchsorted(group.cells, index), len(group.cells) - 1)
         codes = np.where(known & (group.cells[where] == index), where, -1)
+        return codes, self.group_columns(group, data)
+
+    def group_columns(self, group: Group, data: Any) -> Array:
+        """Columns of one random-effect term for new data, shape (m, k); the grouping itself is not needed."""
         if group.matrix_spec is None:
-            return codes, np.ones((len(codes), 1))
+            return np.ones((_length(data), 1))
         columns = sorted(str(v) for v in group.matrix_spec.required_variables)
-        z_frame = _as_trained(select(data, columns), self.fixed_levels)
-        _refuse_incomplete(z_frame)
-        return codes, _materialise(group.matrix_spec, z_frame)
+        frame = _as_trained(select(data, columns), self.fixed_levels)
+        _refuse_incomplete(frame)
+        return _materialise(group.matrix_spec, frame)
 
 
 def _length(data: Any) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-__all__ = ["log_constant", "point", "rows", "score_information"]
+__all__ = ["log_constant", "point", "pointwise", "row_constants", "rows", "score_information"]
 
 LOGIT, PROBIT, CLOGLOG, LOG = 0, 1, 2, 3
 """Codes of the links, as in ``families.py``."""
@@ -103,6 +103,26 @@ def rows(link: int, y: np.ndarray, n: np.ndarray, eta: np.ndarray) -> np.ndarray
     return out
 
 
+@njit(cache=True, nogil=True)
+def pointwise(link: int, y: np.ndarray, n: np.ndarray, eta: np.ndarray, constant: np.ndarray) -> np.ndarray:
+    """Log-density of every row (n,) under every draw of the linear predictor (draws, n)."""
+    out = np.empty_like(eta)
+    for d in range(len(eta)):
+        for i in range(len(y)):
+            out[d, i] = constant[i] + point(link, y[i], n[i], eta[d, i])[0]
+    return out
+
+
+def row_constants(poisson: bool, y: Any, trials: Any, weights: Any) -> Any:
+    """What :func:`log_constant` sums, row by row, frequencies aside, shape (n,)."""
+    from scipy.special import gammaln
+
+    if poisson:
+        return -weights * gammaln(y + 1.0)
+    s, n = weights * y, weights * trials
+    return gammaln(n + 1.0) - gammaln(s + 1.0) - gammaln(n - s + 1.0)
+
+
 def log_constant(poisson: bool, y: Any, trials: Any, weights: Any, freq: Any) -> float:
     """Sum of the terms of the log-likelihood that no parameter enters; kept in every log-likelihood.
 
@@ -114,11 +134,6 @@ def log_constant(poisson: bool, y: Any, trials: Any, weights: Any, freq: Any) ->
     >>> round(log_constant(False, 2 * one, 3 * one, one, one), 6) == round(math.log(3), 6)
     True
     """
-    from scipy.special import gammaln
-
-    if poisson:
-        return float(-np.sum(freq * weights * gammaln(y + 1.0)))
-    if np.all(trials * weights == 1.0):
+    if not poisson and np.all(trials * weights == 1.0):
         return 0.0
-    s, n = weights * y, weights * trials
-    return float(np.sum(freq * (gammaln(n + 1.0) - gammaln(s + 1.0) - gammaln(n - s + 1.0))))
+    return float(np.sum(freq * row_constants(poisson, y, trials, weights)))

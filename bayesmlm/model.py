@@ -1,0 +1,253 @@
+"""Model: binds a spec and data, and calls the engines, each imported only when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesmlm.design import Design, build_design
+from bayesmlm.errors import BayesmlmError, DataError, FitError, among
+from bayesmlm.spec import DataSource, Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pymc as pm
+
+    from bayesmlm.bayes.fit import BayesFit
+    from bayesmlm.bayes.sample import Progress, Start
+    from bayesmlm.ml.fit import MLFit
+
+__all__ = ["SAMPLERS", "Model", "read_source"]
+
+SAMPLERS = ("nuts",)
+"""Ways to the posterior."""
+
+
+def read_source(source: DataSource) -> pd.DataFrame:
+    """Read and prepare the data a spec file names.
+
+    Raises
+    ------
+    DataError
+        For a source that is neither a dataset nor a csv or parquet file.
+    """
+    from pathlib import Path
+
+    from bayesmlm.datasets import CATALOGUE, load_dataset
+    from bayesmlm.frames import prepare
+
+    if source.source in CATALOGUE:
+        data = load_dataset(source.source)
+    else:
+        path = Path(source.source)
+        if path.suffix not in (".csv", ".parquet"):
+            raise DataError(
+                f'the data source "{source.source}" is neither a csv or parquet file nor a dataset; '
+                f"{among(source.source, CATALOGUE)}"
+            )
+        data = read_table(path)
+    return prepare(data, source.levels, source.derive)
+
+
+def read_table(path: Any) -> pd.DataFrame:
+    """Read a csv or parquet file.
+
+    Raises
+    ------
+    DataError
+        For a file that is not there or cannot be read as a table.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path) if str(path).endswith(".parquet") else pd.read_csv(path)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}") from None
+    except (ValueError, OSError, ImportError) as error:
+        raise DataError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from None
+
+
+class Model:
+    """A spec bound to data: the thing you call.
+
+    Parameters
+    ----------
+    formula : str or Spec
+        An lme4 formula, or a spec that holds everything else too.
+    data : data frame, optional
+        pandas, polars or another library; a spec that names its source needs none.
+    family : str
+        ``bernoulli``, ``binomial`` or ``poisson``.
+    link : str, optional
+        The canonical link by default.
+    priors : mapping, optional
+        Term to prior in text; see :mod:`bayesmlm.priors`.
+    weights, freq, offset : str or array, optional
+        Prior weights (lme4's ``weights``), row frequencies, a known part of the linear predictor.
+    name : str, optional
+
+    Raises
+    ------
+    BayesmlmError
+        One sentence that names what does not fit.
+
+    Examples
+    --------
+    >>> import bayesmlm as bm
+    >>> m = bm.Model("use ~ age*ch + I(age^2) + urban + (1 | urban:district)", bm.load_dataset("contraception"))
+    >>> m.fit_ml().varcorr().round(4).to_dict("records")
+    [{'group': 'urban:district', 'term': 'Intercept', 'variance': 0.323, 'sd': 0.5683}]
+    """
+
+    __slots__ = ("_extras", "data", "design", "spec")
+
+    def __init__(
+        self,
+        formula: str | Spec,
+        data: Any = None,
+        family: str = "bernoulli",
+        link: str | None = None,
+        priors: Mapping[str, Any] | None = None,
+        weights: Any = None,
+        freq: Any = None,
+        offset: Any = None,
+        name: str | None = None,
+    ) -> None:
+        if isinstance(formula, Spec):
+            spec = formula
+            if spec.data is not None:
+                from bayesmlm.frames import prepare
+
+                data = read_source(spec.data) if data is None else prepare(data, spec.data.levels, spec.data.derive)
+        else:
+            spec = Spec(formula, family, link)
+        if priors is not None:
+            spec = replace(spec, priors=dict(priors))
+        if name is not None:
+            spec = replace(spec, name=name)
+        if data is None:
+            raise DataError("the model has no data: give Model(formula, data), or a spec that names its source")
+        named = {key: value for key, value in (("weights", weights), ("freq", freq), ("offset", offset))}
+        columns = {key: value for key, value in named.items() if isinstance(value, str)}
+        self.spec: Spec = replace(spec, **columns) if columns else spec
+        self.data = data
+        self._extras: dict[str, Any] = {k: v for k, v in named.items() if v is not None and k not in columns}
+        self.design: Design = build_design(self.spec, data, **self._extras)
+
+    def __repr__(self) -> str:
+        return f"<Model {self.spec.label}: {self.design.formula.text}, {self.design.family}, {self.design.nobs} rows>"
+
+    @property
+    def name(self) -> str:
+        """Name of the model, or its formula."""
+        return self.spec.label
+
+    def update(self, formula: str) -> Model:
+        """Return the model with another formula, on the same data."""
+        spec = replace(self.spec, formula=formula, name="", data=None)
+        return Model(spec, self.data, **self._extras)
+
+    # readings -----------------------------------------------------------------------------------------------
+
+    def fit_ml(self, n_agq: int = 1) -> MLFit:
+        """Fit by maximum likelihood.
+
+        Parameters
+        ----------
+        n_agq : int
+            Points of adaptive Gauss-Hermite quadrature for one scalar term; 1 is the Laplace approximation.
+
+        Raises
+        ------
+        FitError
+            When the likelihood has no maximum (a constant response, separation), naming the column.
+        """
+        from bayesmlm.ml.engine import solve_ml
+        from bayesmlm.ml.fit import MLFit
+
+        return MLFit(self, solve_ml(self.design, n_agq))
+
+    def sample(
+        self,
+        draws: int = 1000,
+        tune: int | None = None,
+        chains: int = 4,
+        seed: int = 1,
+        method: str = "nuts",
+        progress: Progress | None = None,
+    ) -> BayesFit:
+        """Sample the posterior.
+
+        Parameters
+        ----------
+        draws, chains : int
+            Draws per chain, after tuning.
+        tune : int, optional
+            Tuning steps per chain; chosen by the sampler without it.
+        seed : int
+            The same seed gives the same draws.
+        method : {"nuts"}
+        progress : callable, optional
+            Called with draws done, draws in all and divergences.
+
+        Raises
+        ------
+        FitError
+            For a method that does not exist, or no draws.
+        """
+        if method not in SAMPLERS:
+            raise FitError(f'there is no sampling method "{method}"; {among(method, SAMPLERS)}')
+        from bayesmlm.bayes.fit import BayesFit
+        from bayesmlm.bayes.sample import sample_posterior
+
+        start, note = self._start()
+        tree = sample_posterior(self.design, start, draws, tune, chains, seed, progress)
+        if note:
+            tree.attrs["note"] = note
+        return BayesFit(self, tree)
+
+    def _start(self) -> tuple[Start | None, str]:
+        """Mode and curvature of the likelihood for the sampler, as arrays; None and why where there is none."""
+        from bayesmlm.bayes.sample import Start
+        from bayesmlm.laplace.covariance import factors, sd_cor
+        from bayesmlm.ml.engine import solve_ml
+
+        try:
+            solution = solve_ml(self.design)
+        except (BayesmlmError, np.linalg.LinAlgError) as error:
+            return None, f"The likelihood alone has no maximum ({error}); the posterior rests on the priors there."
+        p, inverse = len(solution.beta), np.linalg.inv(self.design.scaling.matrix)
+        columns = tuple(len(group.terms) for group in self.design.groups)
+        log_sd = [float(np.log(max(sd_cor(lam)[0][0], 0.1))) for lam in factors(solution.theta, columns)]
+        root = np.linalg.cholesky(inverse @ solution.covariance[:p, :p] @ inverse.T)
+        return Start(inverse @ solution.beta, root, tuple(log_sd)), ""
+
+    # the posterior's meaning ----------------------------------------------------------------------------------
+
+    def to_pymc(self, centered: bool = False) -> pm.Model:
+        """The model as a readable ``pm.Model`` with the design's labels as coords.
+
+        Parameters
+        ----------
+        centered : bool
+            Sample the group effects themselves instead of standardised ones.
+        """
+        from bayesmlm.bayes.compile import compile_model
+
+        return compile_model(self.design, centered)
+
+    def priors(self) -> pd.DataFrame:
+        """Every prior on the user's scale: ``component, group, term, prior``.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> bm.Model("use ~ urban + (1 | district)", bm.load_dataset("contraception")).priors().prior.tolist()
+        ['student_t(3, 0, 2.5)', 'normal(0, 5.50619)', 'half_student_t(3, 0, 2.5)']
+        """
+        from bayesmlm.bayes.compile import prior_table
+
+        return prior_table(self.design)
