@@ -328,9 +328,7 @@ class _Parser:
     def group_name(self) -> str:
         token = self.take()
         if token.kind not in ("name", "quoted"):
-            raise self.fail(
-                f'a group is the name of a column, a:b or a/b; "{token.text}" is none of these', token
-            )
+            raise self.fail(f'a group is the name of a column, a:b or a/b; "{token.text}" is none of these', token)
         return token.text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,10 @@ import numpy as np
 from bayesmlm.bars import Bar, Formula
 from bayesmlm.errors import BayesmlmError, DataError, among
 from bayesmlm.expressions import FUNCTIONS, canonical, columns_of, evaluate
-from bayesmlm.families import Family, family_of
+from bayesmlm.families import Family
 from bayesmlm.frames import complete_rows, select
 from bayesmlm.priors import ResolvedPriors, resolve_priors
+from bayesmlm.response import Response, listed, numbers, read_response
 from bayesmlm.spec import Spec
 
 if TYPE_CHECKING:
@@ -23,36 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Design", "Group", "Response", "Scaling", "build_design"]
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """The response as counts.
-
-    Attributes
-    ----------
-    name : str
-        As in the formula.
-    y : ndarray, shape (n,)
-        Successes (0/1 for one trial a row), or counts for a Poisson response.
-    trials : ndarray, shape (n,)
-        Trials of each row; 1 for 0/1 and counts.
-    event : str
-        The level counted as success, ``""`` where the response is a number already.
-    levels : tuple of str
-        The two levels, the event second; empty where the response is a number already.
-    """
-
-    name: str
-    y: Array
-    trials: Array
-    event: str
-    levels: tuple[str, ...]
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether every row is one trial."""
-        return bool(np.all(self.trials == 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +305,9 @@ def _model_matrix(text: str, frame: pd.DataFrame) -> tuple[Array, tuple[str, ...
         if isinstance(error, BayesmlmError):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f'the formula part "{text.replace("**", "^")}" cannot be evaluated on the data: {reason}') from None
+        raise DataError(
+            f'the formula part "{text.replace("**", "^")}" cannot be evaluated on the data: {reason}'
+        ) from None
     return np.asarray(matrix, dtype=float), tuple(matrix.columns), matrix.model_spec
 
 
@@ -379,81 +351,6 @@ def _scaling(X: Array, terms: tuple[str, ...]) -> Scaling:
     return Scaling(means, spread, intercept)
 
 
-# response -------------------------------------------------------------------------------------------------
-
-
-def _numbers(frame: pd.DataFrame, text: str, what: str) -> Array:
-    values = np.asarray(evaluate(text, {str(c): frame[c].to_numpy() for c in frame}))
-    if values.dtype.kind not in "fiub":
-        raise DataError(f'{what} "{text}" holds {_sample(values)}, not numbers')
-    return values.astype(float)
-
-
-def _sample(values: Any) -> str:
-    distinct = list(dict.fromkeys(str(v) for v in values))
-    return ", ".join(f'"{v}"' for v in distinct[:5]) + (f" and {len(distinct) - 5} more" if len(distinct) > 5 else "")
-
-
-def _trials_of(formula: Formula, frame: pd.DataFrame) -> tuple[Array, Array] | None:
-    """Successes and trials of ``cbind(s, f)`` or ``s / n``; None for any other response."""
-    tree = ast.parse(formula.response, mode="eval").body if formula.response not in frame.columns else None
-    match tree:
-        case ast.Call(func=ast.Name(id="cbind"), args=[successes, failures]):
-            s = _numbers(frame, ast.unparse(successes), "the successes")
-            return s, s + _numbers(frame, ast.unparse(failures), "the failures")
-        case ast.BinOp(left=successes, op=ast.Div(), right=trials):
-            return (
-                _numbers(frame, ast.unparse(successes), "the successes"),
-                _numbers(frame, ast.unparse(trials), "the trials"),
-            )
-    return None
-
-
-def _response(formula: Formula, family: Family, frame: pd.DataFrame, weights: Array | None) -> tuple[Response, Family]:
-    name, ones = formula.response, np.ones(len(frame))
-    counts = _trials_of(formula, frame) if family.is_binary else None
-    if counts is not None:
-        y, trials = counts
-        for label, bad in (("negative", y < 0), ("more than the trials", y > trials), ("not whole", y != np.round(y))):
-            if bad.any():
-                row = int(frame.index[np.argmax(bad)])
-                raise DataError(f'the response "{name}" has successes that are {label} in row {row} (counting from 0)')
-        return Response(name, y, trials, "", ()), family_of("binomial", family.link.name)
-    if name not in frame.columns:
-        values: Any = np.asarray(evaluate(name, {str(c): frame[c].to_numpy() for c in frame}))
-    else:
-        values = frame[name]
-    if family.name == "poisson":
-        y = np.asarray(values)
-        if y.dtype.kind not in "fiu" or (y < 0).any() or (y != np.round(y)).any():
-            raise DataError(f'the response "{name}" should be counts 0, 1, 2, … for the poisson family; it holds {_sample(y)}')
-        return Response(name, y.astype(float), ones, "", ()), family
-    if values.dtype == "category" or values.dtype.kind not in "fiub":
-        series = values.astype("category") if values.dtype != "category" else values
-        present = series.cat.remove_unused_categories().cat.categories
-        levels = series.cat.categories if len(series.cat.categories) == 2 else present
-        if len(levels) > 2:
-            raise DataError(
-                f'the response "{name}" is not binary: it holds {len(levels)} values ({_sample(levels)}); '
-                f'choose one, for example with a derived column, or give counts as cbind(s, f)'
-            )
-        codes = series.cat.set_categories(levels).cat.codes.to_numpy().astype(float)
-        if len(levels) < 2:
-            codes = np.zeros(len(frame))
-        names = tuple(str(level) for level in levels)
-        return Response(name, codes, ones, names[-1] if len(names) == 2 else "", names), family
-    y = np.asarray(values).astype(float)
-    if np.isin(y, (0.0, 1.0)).all():
-        return Response(name, y, ones, "", ()), family
-    if weights is not None and family.name == "binomial" and ((y >= 0) & (y <= 1)).all():
-        # R's third form: proportions, with the trials as prior weights.
-        return Response(name, np.round(y * weights, 9), weights, "", ()), family
-    raise DataError(
-        f'the response "{name}" is not binary: it holds {_sample(np.unique(y))}; '
-        f"use 0 and 1, two levels, cbind(successes, failures) or successes / trials"
-    )
-
-
 # groups ---------------------------------------------------------------------------------------------------
 
 
@@ -486,7 +383,7 @@ def _group(bar: Bar, frame: pd.DataFrame) -> Group:
         kept = _independent(z / np.maximum(np.sqrt(np.mean(z * z, axis=0)), 1e-300))
         if not kept.all():
             lost = ", ".join(t for t, keep in zip(terms, kept, strict=True) if not keep)
-            raise DataError(f'({bar.columns} | {bar.name}): {lost} is determined by the other columns; leave it out')
+            raise DataError(f"({bar.columns} | {bar.name}): {lost} is determined by the other columns; leave it out")
     scales = np.sqrt(np.mean(z * z, axis=0))
     return Group(
         bar.name, terms, levels_text, codes.astype(np.int32), z, scales,
@@ -522,15 +419,13 @@ def _extra(name: str, given: Any, data: Any, n: int) -> Array | None:
         return None
     values = select(data, [given])[given].to_numpy() if isinstance(given, str) else np.asarray(given)
     if values.dtype.kind not in "fiub":
-        raise DataError(f"{name} should be numbers, not {_sample(values)}")
+        raise DataError(f"{name} should be numbers, not {listed(values)}")
     if values.shape != (n,):
         raise DataError(f"{name} has {values.size} values for {n} rows of data")
     return values.astype(float)
 
 
-def build_design(
-    spec: Spec, data: Any, weights: Any = None, freq: Any = None, offset: Any = None
-) -> Design:
+def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, offset: Any = None) -> Design:
     """Bind a spec to data.
 
     Parameters
@@ -578,7 +473,9 @@ def build_design(
         frame = frame[keep]
     for name in frame.columns:
         if frame[name].dtype == "category":
-            frame[name] = frame[name].cat.remove_unused_categories() if name not in formula.response_columns else frame[name]
+            frame[name] = (
+                frame[name].cat.remove_unused_categories() if name not in formula.response_columns else frame[name]
+            )
     ones = np.ones(len(frame))
     picked = {name: None if values is None else values[keep] for name, values in extras.items()}
     for name in ("weights", "freq"):
@@ -588,7 +485,7 @@ def build_design(
     if picked["freq"] is not None and (picked["freq"] != np.round(picked["freq"])).any():
         raise DataError("freq should be whole numbers: it repeats rows; for other weights use weights=")
 
-    response, family = _response(formula, family, frame, picked["weights"])
+    response, family = read_response(formula, family, frame, picked["weights"])
     proportions = response.trials is picked["weights"]
     if response.levels and response.event:
         notes.append(f'The response counts {response.name} = "{response.event}".')
@@ -611,7 +508,7 @@ def build_design(
     _check_groups(groups, response, family)
     offset_total = picked["offset"] if picked["offset"] is not None else np.zeros(len(frame))
     for text in formula.offsets:
-        offset_total = offset_total + _numbers(frame, text, "the offset")
+        offset_total = offset_total + numbers(frame, text, "the offset")
     intercept_mask = np.array([term != "Intercept" for term in terms], dtype=float)
     sds = X.std(axis=0) * intercept_mask if X.size else np.zeros(0)
     priors = resolve_priors(
@@ -619,7 +516,9 @@ def build_design(
         tuple((g.name, g.terms, np.where(np.array(g.terms) == "Intercept", 0.0, g.z.std(axis=0))) for g in groups),
     )  # fmt: skip
     fixed_levels = {
-        str(name): tuple(frame[name].cat.categories) if frame[name].dtype == "category" else tuple(sorted(frame[name].unique()))
+        str(name): tuple(frame[name].cat.categories)
+        if frame[name].dtype == "category"
+        else tuple(sorted(frame[name].unique()))
         for name in frame.columns
         if name in matrix_factors(formula) and (frame[name].dtype == "category" or frame[name].dtype.kind not in "fiu")
     }

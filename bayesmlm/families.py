@@ -91,9 +91,7 @@ def _cloglog_derivative(eta: Array) -> Array:
 
 LOGIT = Link("logit", 0, _logit, _expit, _expit_derivative, np.pi**2 / 3.0, "log-odds")
 PROBIT = Link("probit", 1, _probit, _phi_inverse, _phi_density, 1.0, "probit")
-CLOGLOG = Link(
-    "cloglog", 2, _cloglog, _cloglog_inverse, _cloglog_derivative, np.pi**2 / 6.0, "complementary log-log"
-)
+CLOGLOG = Link("cloglog", 2, _cloglog, _cloglog_inverse, _cloglog_derivative, np.pi**2 / 6.0, "complementary log-log")
 LOG = Link("log", 3, np.log, np.exp, np.exp, None, "log")
 
 

@@ -14,6 +14,7 @@ from bayesmlm.errors import DataError, FitError, among
 
 if TYPE_CHECKING:
     import pandas as pd
+    from pandas import Series
 
 __all__ = ["Fit", "PredictionRows", "prediction_rows", "wald_limits"]
 
@@ -63,10 +64,7 @@ def labels(design: Design) -> list[tuple[str, str, str, str]]:
 def ranef_labels(design: Design) -> list[tuple[str, str, str, str]]:
     """(component, group, term, level) of every group effect, level by level."""
     return [
-        ("ranef", group.name, term, level)
-        for group in design.groups
-        for level in group.levels
-        for term in group.terms
+        ("ranef", group.name, term, level) for group in design.groups for level in group.levels for term in group.terms
     ]
 
 
@@ -113,9 +111,7 @@ def prediction_rows(design: Design, newdata: Any, estimand: str, new_groups: str
         raise FitError(f'new_groups should be "population", "zero" or "error", not "{new_groups}"')
     groups = design.groups
     if newdata is None:
-        return PredictionRows(
-            design.X, design.offset, tuple(g.codes for g in groups), tuple(g.z for g in groups)
-        )
+        return PredictionRows(design.X, design.offset, tuple(g.codes for g in groups), tuple(g.z for g in groups))
     X, offset = design.fixed_matrix(newdata), design.offset_of(newdata)
     if estimand == "typical":
         return PredictionRows(X, offset, (), ())
@@ -127,7 +123,7 @@ def prediction_rows(design: Design, newdata: Any, estimand: str, new_groups: str
             if new_groups == "error" and (codes < 0).any():
                 row = int(np.argmax(codes < 0))
                 raise DataError(
-                    f'new data: row {row} (counting from 0) is of a {group.name} the model has not seen; '
+                    f"new data: row {row} (counting from 0) is of a {group.name} the model has not seen; "
                     f'predict with new_groups="population" or "zero", or estimand="typical"'
                 )
     return PredictionRows(X, offset, tuple(codes for codes, _ in pairs), tuple(z for _, z in pairs))
@@ -221,11 +217,23 @@ class Fit(ABC):
         table = self.table()
         sd, cor = table[table.component == "sd"], table[table.component == "cor"]
         out = pd.DataFrame(
-            {"group": sd.group, "term": sd.term, "variance": sd.estimate**2, "sd": sd.estimate, "correlation": np.nan}
+            {
+                "group": sd.group,
+                "term": sd.term,
+                "variance": sd.estimate**2,
+                "sd": sd.estimate,
+                "correlation": np.nan,
+            }
         )
         if len(cor):
             pairs = pd.DataFrame(
-                {"group": cor.group, "term": cor.term, "variance": np.nan, "sd": np.nan, "correlation": cor.estimate}
+                {
+                    "group": cor.group,
+                    "term": cor.term,
+                    "variance": np.nan,
+                    "sd": np.nan,
+                    "correlation": cor.estimate,
+                }
             )
             out = pd.concat([out, pairs])
         else:
@@ -271,6 +279,47 @@ class Fit(ABC):
             part = xlogy(y, y / (n * mu)) + xlogy(n - y, (n - y) / (n * (1 - mu)))
             values = np.sign(y - n * mu) * np.sqrt(np.maximum(2 * weight * part, 0.0))
         return pd.Series(values, index=design.rows, name=f"{kind}_residual")
+
+    def _variance_parts(self) -> tuple[float, Series, float]:
+        """Variances on the link scale: of the fixed part, of each grouping, of the latent residual."""
+        import pandas as pd
+
+        design = self.design
+        residual = design.family.link.residual_variance
+        if residual is None:
+            raise FitError(f"the {design.family} family has no latent residual variance: R² and ICC are not defined so")
+        fixed = float(np.var(design.X @ self.fixef().to_numpy()))
+        table = self.table()
+        groups: dict[str, float] = {}
+        for group in design.groups:
+            own = table[(table.group == group.name) & table.term.isin([*group.terms, *group.pairs])]
+            sd = own[own.component == "sd"].estimate.to_numpy()
+            R = np.eye(len(sd))
+            ia, ib = np.triu_indices(len(sd), 1)
+            R[ia, ib] = R[ib, ia] = own[own.component == "cor"].estimate.to_numpy()
+            scaled = group.z * sd
+            # Mean variance over rows (Johnson, 2014), which is the variance itself for an intercept.
+            groups[group.name] = groups.get(group.name, 0.0) + float(np.einsum("ia,ab,ib->i", scaled, R, scaled).mean())
+        return fixed, pd.Series(groups, dtype=float), residual
+
+    def r2(self) -> Series:
+        """Nakagawa & Schielzeth's (2013) R² on the link scale with the theoretical residual variance.
+
+        Returns
+        -------
+        pandas.Series
+            ``marginal`` (fixed effects alone) and ``conditional`` (groups included).
+        """
+        import pandas as pd
+
+        fixed, groups, residual = self._variance_parts()
+        total = fixed + groups.sum() + residual
+        return pd.Series({"marginal": fixed / total, "conditional": (fixed + groups.sum()) / total})
+
+    def icc(self) -> Series:
+        """Intraclass correlation of each grouping, adjusted for the fixed effects, on the link scale."""
+        _, groups, residual = self._variance_parts()
+        return (groups / (groups.sum() + residual)).rename("icc")
 
     def summary(self, style: str | None = None) -> str:
         """The fit as text, laid out as lme4's users expect."""

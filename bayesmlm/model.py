@@ -130,8 +130,8 @@ class Model:
             spec = replace(spec, name=name)
         if data is None:
             raise DataError("the model has no data: give Model(formula, data), or a spec that names its source")
-        named = {key: value for key, value in (("weights", weights), ("freq", freq), ("offset", offset))}
-        columns = {key: value for key, value in named.items() if isinstance(value, str)}
+        named = {"weights": weights, "freq": freq, "offset": offset}
+        columns: dict[str, Any] = {key: value for key, value in named.items() if isinstance(value, str)}
         self.spec: Spec = replace(spec, **columns) if columns else spec
         self.data = data
         self._extras: dict[str, Any] = {k: v for k, v in named.items() if v is not None and k not in columns}
@@ -218,7 +218,10 @@ class Model:
         try:
             solution = solve_ml(self.design)
         except (BayesmlmError, np.linalg.LinAlgError) as error:
-            return None, f"The likelihood alone has no maximum ({error}); the posterior rests on the priors there."
+            return (
+                None,
+                f"The likelihood alone has no maximum ({error}); the posterior rests on the priors there.",
+            )
         p, inverse = len(solution.beta), np.linalg.inv(self.design.scaling.matrix)
         columns = tuple(len(group.terms) for group in self.design.groups)
         log_sd = [float(np.log(max(sd_cor(lam)[0][0], 0.1))) for lam in factors(solution.theta, columns)]

@@ -230,7 +230,9 @@ class BayesFit(Fit):
         eta, spread = self._linear_predictor(rows, estimand, new_groups)
         link = self.design.family.link
         if kind == "link":
-            values = eta
+            # A new group's own deviation belongs to its linear predictor.
+            noise = np.random.default_rng(0).standard_normal(eta.shape) if spread.any() else 0.0
+            values = eta + np.sqrt(spread) * noise
         elif spread.any():
             values = averaged_mean(eta, np.broadcast_to(spread, eta.shape), link)[0]
         else:

@@ -98,7 +98,13 @@ def _whitened(kernel: Kernel, start: Start) -> Any:
         return centre + 0.25 * np.random.default_rng(seed).standard_normal(kernel.size)
 
     return from_pyfunc(
-        kernel.size, make_logp, make_expand, [np.dtype("float64")], [(kernel.size,)], ["x"], make_initial_point_fn=initial
+        kernel.size,
+        make_logp,
+        make_expand,
+        [np.dtype("float64")],
+        [(kernel.size,)],
+        ["x"],
+        make_initial_point_fn=initial,
     )
 
 
@@ -216,7 +222,7 @@ def sample_posterior(
             "sample_stats": {theirs: stats[ours].to_numpy() for ours, theirs in _STATS.items() if ours in stats},
             "observed_data": observed,
         },
-        dims={**{name: dims[name] for name in quantities}, **dict.fromkeys(observed, ["row"])},
+        dims={**{name: dims[name] for name in quantities}, **{name: ["row"] for name in observed}},
         coords=coords,
     )
     result.attrs.update(

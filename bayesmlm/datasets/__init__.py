@@ -108,7 +108,13 @@ def list_datasets() -> pd.DataFrame:
 
     return pd.DataFrame(
         [
-            {"name": e.name, "rows": e.rows, "embedded": e.embedded, "title": e.title, "provenance": e.provenance}
+            {
+                "name": e.name,
+                "rows": e.rows,
+                "embedded": e.embedded,
+                "title": e.title,
+                "provenance": e.provenance,
+            }
             for e in CATALOGUE.values()
         ]
     )

@@ -62,7 +62,9 @@ def build(folder: Path, target: Path) -> Path:
 
     for file, what in SURVEY_FILES.items():
         if not (folder / file).is_file():
-            raise DataError(f"{folder} has no {file} (the NHANES 2011-12 {what} file); all of: {', '.join(SURVEY_FILES)}")
+            raise DataError(
+                f"{folder} has no {file} (the NHANES 2011-12 {what} file); all of: {', '.join(SURVEY_FILES)}"
+            )
     demo, phq, medical, activity = (pd.read_sas(folder / file, format="xport") for file in SURVEY_FILES)
     items = [f"DPQ{i:03d}" for i in range(10, 100, 10)]
     # SAS stores 0 as 5.4e-79; 7 and 9 are refusals and "don't know".

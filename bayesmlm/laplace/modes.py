@@ -292,7 +292,18 @@ def linear_predictor(fixed: Array, blocks: Blocks, lams: list[Array], work: Eval
     b = blocks
     m = spherical_columns(b.z, b.columns, np.concatenate([lam.ravel() for lam in lams]))
     eta = np.empty(len(fixed))
-    _predict(fixed, m, int(b.columns[0]), b.starts, b.touched_starts, b.touched, b.local, work.main, work.other, eta)
+    _predict(
+        fixed,
+        m,
+        int(b.columns[0]),
+        b.starts,
+        b.touched_starts,
+        b.touched,
+        b.local,
+        work.main,
+        work.other,
+        eta,
+    )
     return eta
 
 

@@ -110,7 +110,8 @@ def block_structure(terms: list[RandomTerm]) -> Blocks:
     starts = np.concatenate([[0], np.cumsum(np.bincount(main_codes, minlength=n_main))]).astype(np.int64)
     z = np.ascontiguousarray(np.hstack([main.z[order], *(term.z[order] for term in others)]))
 
-    ids, start = [], 0
+    ids: list[Array] = []
+    start = 0
     for term in others:
         k = term.z.shape[1]
         first = start + term.codes[order].astype(np.int64) * k

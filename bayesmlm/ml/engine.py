@@ -110,7 +110,7 @@ def _refuse_constant(design: Design, rows: _Rows) -> None:
         if empty:
             event = f' = "{response.event}"' if response.event else " = 1" if response.is_binary else ""
             raise FitError(
-                f'the response is constant: {what} row has {response.name}{event}, so the likelihood has no maximum; '
+                f"the response is constant: {what} row has {response.name}{event}, so the likelihood has no maximum; "
                 f"check the data, or sample the posterior, whose priors keep it finite"
             )
 
@@ -168,9 +168,7 @@ def _fit_glm(rows: _Rows, terms: tuple[str, ...], max_iterations: int = 60) -> t
 
 def _scalar(design: Design, rows: _Rows, n_agq: int) -> _Integrated:
     group = design.groups[0]
-    term = agq.scalar_term(
-        rows.link, rows.y, rows.trials, group.codes, group.z[:, 0] / group.scales[0], group.n_levels
-    )
+    term = agq.scalar_term(rows.link, rows.y, rows.trials, group.codes, group.z[:, 0] / group.scales[0], group.n_levels)
     X, offset = rows.X[term.order], rows.offset[term.order]
     p = X.shape[1]
     nodes, log_weights = agq.gauss_hermite(n_agq)
@@ -178,7 +176,7 @@ def _scalar(design: Design, rows: _Rows, n_agq: int) -> _Integrated:
 
     def objective(x: Array) -> tuple[float, Array]:
         value, d_sigma, found = agq.integrate(
-            term.link, term.starts, term.y, term.trials, term.z, offset + X @ x[:p], x[p],
+            term.link, term.starts, term.y, term.trials, term.z, offset + X @ x[:p], float(x[p]),
             nodes, log_weights, u, H, c,
         )  # fmt: skip
         if not found or not np.isfinite(value):
@@ -245,7 +243,12 @@ def _blocked(design: Design, rows: _Rows) -> _Integrated:
         eta = modes.linear_predictor(offset + X @ x[:p], blocks, lams, work)
         original = np.empty_like(eta)
         original[blocks.order] = eta
-        return [spherical[t] for t in back], [covariances[t] for t in back], [slopes[t] for t in back], original
+        return (
+            [spherical[t] for t in back],
+            [covariances[t] for t in back],
+            [slopes[t] for t in back],
+            original,
+        )
 
     return _Integrated(objective, information, at, columns)
 

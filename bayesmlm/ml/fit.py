@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from bayesmlm.errors import FitError
-from bayesmlm.fit import ESTIMANDS, Fit, check_level, labelled, labels, prediction_rows, ranef_labels, wald_limits
+from bayesmlm.fit import (
+    ESTIMANDS,
+    Fit,
+    check_level,
+    labelled,
+    labels,
+    prediction_rows,
+    ranef_labels,
+    wald_limits,
+)
 from bayesmlm.laplace.covariance import factors, sd_cor, sd_cor_jacobian
 from bayesmlm.ml.engine import MLSolution
 from bayesmlm.prediction import averaged_mean

@@ -134,7 +134,11 @@ def maximise(objective: Objective, start: Array, information: Array, max_iterati
         curvature = float(s @ y)
         if curvature > 1e-10 * np.sqrt(float(s @ s) * float(y @ y)):
             By = B @ y
-            B = B + np.outer(s, s) * ((curvature + y @ By) / curvature**2) - (np.outer(By, s) + np.outer(s, By)) / curvature
+            B = (
+                B
+                + np.outer(s, s) * ((curvature + y @ By) / curvature**2)
+                - (np.outer(By, s) + np.outer(s, By)) / curvature
+            )
             fresh = False
 
     steps = 1e-3 * np.sqrt(np.maximum(np.diag(B), 1e-12))

@@ -1,0 +1,121 @@
+"""The command line.  Bad input is one sentence on standard error and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bayesmlm.errors import BayesmlmError, DataError, SpecError, among
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Multilevel logistic models: one spec, read as likelihood and as posterior.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def run(
+    specs: Annotated[Path, typer.Argument(help="A spec file, such as models/contraception.toml.")],
+    only: Annotated[list[str] | None, typer.Option(help="Fit this model only (may be repeated).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME by default.")] = None,
+    methods: Annotated[str, typer.Option(help="Readings, separated by commas: ml,nuts.")] = "",
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampler, for the file's own.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Redo only what is missing.")] = False,
+) -> None:
+    """Fit every model of a spec file; print the tables, write the run directory with its report."""
+    from bayesmlm.run import run_specs
+
+    chosen = [method.strip() for method in methods.split(",") if method.strip()]
+    run_specs(specs, out, only or (), chosen, seed, resume)
+
+
+@app.command()
+def fit(
+    formula: Annotated[str, typer.Argument(help='An lme4 formula, such as "use ~ age + (1 | district)".')],
+    data: Annotated[Path, typer.Argument(help="A csv or parquet file.")],
+    method: Annotated[str, typer.Option(help="ml or nuts.")] = "ml",
+    family: Annotated[str, typer.Option(help="bernoulli, binomial or poisson.")] = "bernoulli",
+    link: Annotated[str | None, typer.Option(help="logit, probit or cloglog; log for counts.")] = None,
+    factor: Annotated[list[str] | None, typer.Option(help="Read this column as a factor (may be repeated).")] = None,
+    weights: Annotated[str | None, typer.Option(help="Column of prior weights.")] = None,
+    offset: Annotated[str | None, typer.Option(help="Column of a known part of the linear predictor.")] = None,
+    n_agq: Annotated[int, typer.Option(help="Quadrature points; 1 is the Laplace approximation.")] = 1,
+    draws: Annotated[int, typer.Option(help="Draws per chain (nuts).")] = 1000,
+    chains: Annotated[int, typer.Option(help="Chains (nuts).")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed (nuts).")] = 1,
+    style: Annotated[str, typer.Option(help="full or concise.")] = "full",
+) -> None:
+    """Fit one model to a file and print its summary."""
+    from bayesmlm.model import Model, read_table
+    from bayesmlm.spec import METHODS
+
+    if method not in METHODS:
+        raise SpecError(f'there is no method "{method}"; {among(method, METHODS)}')
+    frame = read_table(data)
+    for name in factor or []:
+        if name not in frame.columns:
+            raise DataError(f'--factor names a column "{name}" the data lack; {among(name, frame.columns)}')
+        frame[name] = frame[name].astype("category")
+    model = Model(formula, frame, family, link, weights=weights, offset=offset)
+    print(model.fit_ml(n_agq).summary(style) if method == "ml" else _sampled(model, draws, chains, seed).summary(style))
+
+
+def _sampled(model, draws: int, chains: int, seed: int):  # type: ignore[no-untyped-def]
+    from rich.console import Console
+
+    from bayesmlm.screen import Display
+
+    with Display(Console(stderr=True), 1) as display, display.step("NUTS") as progress:
+        return model.sample(draws, chains=chains, seed=seed, progress=progress)
+
+
+@app.command()
+def compare(
+    folder: Annotated[Path, typer.Argument(help="A run directory.")],
+) -> None:
+    """Print the comparisons of a run: the likelihood ladder and leave-one-out prediction."""
+    import pandas as pd
+    from rich.console import Console
+
+    from bayesmlm.screen import rich_table
+
+    console, found = Console(), False
+    for name, title in (("ladder", "Likelihood ladder"), ("loo", "Leave-one-out prediction")):
+        file = folder / "tables" / f"{name}.csv"
+        if file.is_file():
+            found = True
+            console.print(rich_table(pd.read_csv(file), title))
+    if not found:
+        raise DataError(f"{folder} holds no comparisons; make them with: bayesmlm run SPECS.toml --out {folder}")
+
+
+@app.command()
+def datasets() -> None:
+    """List the datasets there are."""
+    from bayesmlm.datasets import CATALOGUE
+
+    for entry in CATALOGUE.values():
+        print(f"{entry.name:<15} {entry.rows:>6,} rows  {entry.title}{'' if entry.embedded else ' (not embedded)'}")
+
+
+def main() -> None:
+    """Run the command line; the entry point ``bayesmlm``."""
+    try:
+        app()
+    except BayesmlmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept; go on with --resume", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The response: 0/1, two levels, counts of successes, proportions or counts, read as numbers."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesmlm.bars import Formula
+from bayesmlm.errors import DataError
+from bayesmlm.expressions import evaluate
+from bayesmlm.families import Family, family_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Response", "listed", "numbers", "read_response"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The response as counts.
+
+    Attributes
+    ----------
+    name : str
+        As in the formula.
+    y : ndarray, shape (n,)
+        Successes (0/1 for one trial a row), or counts for a Poisson response.
+    trials : ndarray, shape (n,)
+        Trials of each row; 1 for 0/1 and counts.
+    event : str
+        The level counted as success, ``""`` where the response is a number already.
+    levels : tuple of str
+        The two levels, the event second; empty where the response is a number already.
+    """
+
+    name: str
+    y: Array
+    trials: Array
+    event: str
+    levels: tuple[str, ...]
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether every row is one trial."""
+        return bool(np.all(self.trials == 1.0))
+
+
+def numbers(frame: pd.DataFrame, text: str, what: str) -> Array:
+    """Evaluate an expression that must give numbers; ``what`` names it in the error."""
+    values = np.asarray(evaluate(text, {str(c): frame[c].to_numpy() for c in frame}))
+    if values.dtype.kind not in "fiub":
+        raise DataError(f'{what} "{text}" holds {listed(values)}, not numbers')
+    return values.astype(float)
+
+
+def listed(values: Any) -> str:
+    """The first few distinct values, quoted, for a message."""
+    distinct = list(dict.fromkeys(str(v) for v in values))
+    return ", ".join(f'"{v}"' for v in distinct[:5]) + (f" and {len(distinct) - 5} more" if len(distinct) > 5 else "")
+
+
+def _trials_of(formula: Formula, frame: pd.DataFrame) -> tuple[Array, Array] | None:
+    """Successes and trials of ``cbind(s, f)`` or ``s / n``; None for any other response."""
+    tree = ast.parse(formula.response, mode="eval").body if formula.response not in frame.columns else None
+    match tree:
+        case ast.Call(func=ast.Name(id="cbind"), args=[successes, failures]):
+            s = numbers(frame, ast.unparse(successes), "the successes")
+            return s, s + numbers(frame, ast.unparse(failures), "the failures")
+        case ast.BinOp(left=successes, op=ast.Div(), right=trials):
+            return (
+                numbers(frame, ast.unparse(successes), "the successes"),
+                numbers(frame, ast.unparse(trials), "the trials"),
+            )
+    return None
+
+
+def read_response(
+    formula: Formula, family: Family, frame: pd.DataFrame, weights: Array | None
+) -> tuple[Response, Family]:
+    """Read the response of a formula as counts.
+
+    Parameters
+    ----------
+    formula : Formula
+    family : Family
+    frame : pandas.DataFrame
+        Complete rows.
+    weights : ndarray, optional
+        Prior weights; the trials of a binomial response given as proportions.
+
+    Returns
+    -------
+    Response
+    Family
+        The binomial family where the response has trials of its own.
+
+    Raises
+    ------
+    DataError
+        For a response that is not what the family needs, naming the values or the row.
+    """
+    name, ones = formula.response, np.ones(len(frame))
+    counts = _trials_of(formula, frame) if family.is_binary else None
+    if counts is not None:
+        y, trials = counts
+        for label, bad in (
+            ("negative", y < 0),
+            ("more than the trials", y > trials),
+            ("not whole", y != np.round(y)),
+        ):
+            if bad.any():
+                row = int(frame.index[np.argmax(bad)])
+                raise DataError(f'the response "{name}" has successes that are {label} in row {row} (counting from 0)')
+        return Response(name, y, trials, "", ()), family_of("binomial", family.link.name)
+    if name not in frame.columns:
+        values: Any = np.asarray(evaluate(name, {str(c): frame[c].to_numpy() for c in frame}))
+    else:
+        values = frame[name]
+    if family.name == "poisson":
+        y = np.asarray(values)
+        if y.dtype.kind not in "fiu" or (y < 0).any() or (y != np.round(y)).any():
+            raise DataError(
+                f'the response "{name}" should be counts 0, 1, 2, … for the poisson family; it holds {listed(y)}'
+            )
+        return Response(name, y.astype(float), ones, "", ()), family
+    if values.dtype == "category" or values.dtype.kind not in "fiub":
+        series = values.astype("category") if values.dtype != "category" else values
+        present = series.cat.remove_unused_categories().cat.categories
+        levels = series.cat.categories if len(series.cat.categories) == 2 else present
+        if len(levels) > 2:
+            raise DataError(
+                f'the response "{name}" is not binary: it holds {len(levels)} values ({listed(levels)}); '
+                f"choose one, for example with a derived column, or give counts as cbind(s, f)"
+            )
+        codes = series.cat.set_categories(levels).cat.codes.to_numpy().astype(float)
+        if len(levels) < 2:
+            codes = np.zeros(len(frame))
+        names = tuple(str(level) for level in levels)
+        return Response(name, codes, ones, names[-1] if len(names) == 2 else "", names), family
+    y = np.asarray(values).astype(float)
+    if np.isin(y, (0.0, 1.0)).all():
+        return Response(name, y, ones, "", ()), family
+    if weights is not None and family.name == "binomial" and ((y >= 0) & (y <= 1)).all():
+        # R's third form: proportions, with the trials as prior weights.
+        return Response(name, np.round(y * weights, 9), weights, "", ()), family
+    raise DataError(
+        f'the response "{name}" is not binary: it holds {listed(np.unique(y))}; '
+        f"use 0 and 1, two levels, cbind(successes, failures) or successes / trials"
+    )

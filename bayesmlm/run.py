@@ -1,0 +1,320 @@
+"""``bayesmlm run``: every model of a spec file, every reading, one run directory; resumable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayesmlm.errors import SpecError, among
+from bayesmlm.fit import Fit
+from bayesmlm.model import Model, read_source
+from bayesmlm.rundir import RunDirectory, fingerprint
+from bayesmlm.screen import Display, rich_table, side_by_side_cells
+from bayesmlm.spec import METHODS, Spec, dump_specs, load_specs, title_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+__all__ = ["Outcome", "run_specs"]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run has of one model.
+
+    Attributes
+    ----------
+    spec : Spec
+    model : Model
+    ml, posterior : Fit or None
+    """
+
+    spec: Spec
+    model: Model
+    ml: Any = None
+    posterior: Any = None
+
+    @property
+    def fits(self) -> list[Fit]:
+        """The readings there are."""
+        return [fit for fit in (self.ml, self.posterior) if fit is not None]
+
+
+def _methods_of(spec: Spec, model: Model) -> list[str]:
+    """The readings asked for that the model admits: no groups, no posterior by default file-wide."""
+    return [method for method in spec.methods if method != "nuts" or model.design.groups or spec.methods == ("nuts",)]
+
+
+def _versions() -> dict[str, str]:
+    import platform
+    from importlib.metadata import version
+
+    libraries = ("bayesmlm", "numpy", "scipy", "pandas", "formulaic", "numba", "pymc", "nutpie", "arviz")
+    return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
+
+
+def _fit_ml(outcome: Outcome, run: RunDirectory, display: Display, resume: bool) -> None:
+    from bayesmlm.ml.fit import MLFit
+    from bayesmlm.ml.store import solution_from_json, solution_to_json
+
+    name, model = outcome.spec.name, outcome.model
+    digest = fingerprint(outcome.spec, model.design, "ml", None)
+    file = run.file("likelihood", name)
+    with display.step(f"{name} · maximum likelihood"):
+        if resume and run.has("likelihood", name, "ml", digest):
+            outcome.ml = MLFit(model, solution_from_json(file.read_text(encoding="utf-8")))
+            return
+        began = time.perf_counter()
+        outcome.ml = model.fit_ml()
+        seconds = time.perf_counter() - began
+        run.write_text(str(file.relative_to(run.path)), solution_to_json(outcome.ml.solution))
+        run.write_table(f"{name}_ml", outcome.ml.table(ranef=True))
+        run.done(name, "ml", digest, {"seconds": round(seconds, 4), "converged": outcome.ml.converged})
+
+
+def _sample(outcome: Outcome, run: RunDirectory, display: Display, resume: bool) -> None:
+    from bayesmlm.bayes.fit import BayesFit
+
+    name, model, sampling = outcome.spec.name, outcome.model, outcome.spec.sampling
+    digest = fingerprint(outcome.spec, model.design, "nuts", sampling)
+    with display.step(f"{name} · NUTS") as progress:
+        if resume and run.has("posterior", name, "nuts", digest):
+            outcome.posterior = BayesFit(model, run.read_posterior(name))
+            return
+        began = time.perf_counter()
+        fit = model.sample(sampling.draws, sampling.tune, sampling.chains, sampling.seed, progress=progress)
+        tree = fit.to_arviz()
+        outcome.posterior = BayesFit(model, tree)
+        seconds = time.perf_counter() - began
+        run.write_posterior(name, tree)
+        run.write_table(f"{name}_nuts", outcome.posterior.table(ranef=True))
+        diagnostics = outcome.posterior.diagnostics()
+        run.done(
+            name, "nuts", digest,
+            {
+                "seconds": round(seconds, 3), "seed": sampling.seed, "draws": sampling.draws, "chains": sampling.chains,
+                "tune": int(tree.attrs["tune"]), "sampler": str(tree.attrs["sampler"]), "verdict": diagnostics.verdict,
+            },
+        )  # fmt: skip
+
+
+def _show_model(outcome: Outcome, display: Display, run: RunDirectory) -> pd.DataFrame:
+    from bayesmlm.comparison import side_by_side
+
+    table = side_by_side(*outcome.fits)
+    run.write_table(f"{outcome.spec.name}_side_by_side", table)
+    title = f"{outcome.spec.name}  {outcome.model.design.formula.text}"
+    display.show(rich_table(side_by_side_cells(table), title, {"difference / SD": "+.2f"}))
+    for note in outcome.ml.notes if outcome.ml is not None else outcome.model.design.notes:
+        display.once(note)
+    if outcome.posterior is not None:
+        display.show(outcome.posterior.diagnostics().verdict)
+    display.show("")
+    return table
+
+
+def _ladder(outcomes: Sequence[Outcome], run: RunDirectory, display: Display) -> tuple[Any, list[str]]:
+    from bayesmlm.comparison import anova
+
+    fits = [outcome.ml for outcome in outcomes if outcome.ml is not None]
+    if not fits:
+        return None, []
+    table = anova(*fits)
+    notes = list(table.attrs["notes"])
+    run.write_table("ladder", table)
+    shown = table.assign(
+        p_value=[_p(value) for value in table.p_value],
+        df=table.df.astype("Int64").astype(str).replace("<NA>", ""),
+    )
+    display.show(
+        rich_table(shown, "Likelihood ladder: each model against the one before it",
+                   {"aic": ".1f", "bic": ".1f", "loglik": ".2f", "chisq": ".3f"})
+    )  # fmt: skip
+    for note in notes:
+        display.show(note)
+    display.show("")
+    return table, notes
+
+
+def _p(value: float) -> str:
+    return "" if value != value else f"{value:.3g}"
+
+
+def _loo(outcomes: Sequence[Outcome], run: RunDirectory, display: Display, resume: bool) -> tuple[Any, list[str]]:
+    import pandas as pd
+
+    from bayesmlm.comparison import compare
+
+    sampled = [outcome for outcome in outcomes if outcome.posterior is not None]
+    if not sampled:
+        return None, []
+    models = run.record["models"]
+    digest = "+".join(models[outcome.spec.name]["nuts"]["fingerprint"] for outcome in sampled)
+    stored = run.record.get("loo", {})
+    with display.step("leave-one-out comparison"):
+        if resume and stored.get("fingerprint") == digest and run.file("tables", "loo").is_file():
+            table, notes = (
+                pd.read_csv(run.file("tables", "loo"), dtype={"model": "str"}),
+                list(stored["notes"]),
+            )
+        else:
+            table = compare(*[outcome.posterior for outcome in sampled], by="loo")
+            notes = list(table.attrs["notes"])
+            run.write_table("loo", table)
+            run.record["loo"] = {"fingerprint": digest, "notes": notes}
+            run.save()
+    display.show(
+        rich_table(table, "Leave-one-out prediction (PSIS-LOO given the groups), best first",
+                   {"elpd": ".1f", "se": ".1f", "p": ".1f", "elpd_diff": ".1f", "dse": ".1f", "weight": ".2f"})
+    )  # fmt: skip
+    for note in notes:
+        display.show(note)
+    display.show("")
+    return table, notes
+
+
+def _report(
+    title: str, outcomes: Sequence[Outcome], tables: dict[str, Any], ladder: tuple[Any, list[str]],
+    loo: tuple[Any, list[str]], run: RunDirectory, display: Display,
+) -> Path:  # fmt: skip
+    from bayesmlm.report.html import Entry, render
+
+    entries = [
+        Entry(
+            name=outcome.spec.name,
+            note=outcome.spec.note,
+            formula=outcome.model.design.formula.text,
+            ml=outcome.ml,
+            posterior=outcome.posterior,
+            side_by_side=tables[outcome.spec.name],
+            verdict=outcome.posterior.diagnostics().verdict if outcome.posterior is not None else "",
+            notes=outcome.ml.notes if outcome.ml is not None else outcome.posterior.notes,
+        )
+        for outcome in outcomes
+    ]
+    facts = dict(run.record["versions"])
+    for name, methods in run.record["models"].items():
+        for method, entry in methods.items():
+            seed = f", seed {entry['seed']}" if "seed" in entry else ""
+            facts[f"{name} {method}"] = f"{entry['seconds']:.3g} s{seed}"
+    with display.step("report"):
+        return run.write_text("report.html", render(title, entries, *ladder, *loo, facts))
+
+
+def run_specs(
+    path: str | Path,
+    out: str | Path | None = None,
+    only: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    seed: int | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> RunDirectory:
+    """Fit every model of a spec file and write the run directory.
+
+    Parameters
+    ----------
+    path : str or Path
+        Spec file.
+    out : str or Path, optional
+        Run directory; ``runs/NAME`` after the spec file's name.
+    only : sequence of str
+        Models to fit; all without it.  Others whose results are there and still valid stay in the report.
+    methods : sequence of str
+        Readings, for the file's own.
+    seed : int, optional
+        For the file's own.
+    resume : bool
+        Redo only what is missing or was made from something else.
+    console : rich.console.Console, optional
+
+    Returns
+    -------
+    RunDirectory
+
+    Raises
+    ------
+    BayesmlmError
+        One sentence; what was finished stays.
+    """
+    from rich.console import Console
+
+    began = time.perf_counter()
+    path = Path(path)
+    specs = load_specs(path)
+    for name in only:
+        if name not in specs:
+            raise SpecError(f'{path} has no model "{name}"; {among(name, specs)}')
+    for method in methods:
+        if method not in METHODS:
+            raise SpecError(f'there is no method "{method}"; {among(method, METHODS)}')
+    if methods:
+        specs = {name: replace(spec, methods=tuple(methods)) for name, spec in specs.items()}
+    if seed is not None:
+        specs = {name: replace(spec, sampling=replace(spec.sampling, seed=seed)) for name, spec in specs.items()}
+    title = title_of(path)
+    source = next(iter(specs.values())).data
+    if source is None:
+        raise SpecError(f'{path} names no data; add [data] with a "source"')
+
+    console = console or Console()
+    run = RunDirectory.open(Path(out) if out is not None else Path("runs") / path.stem)
+    keep = resume or bool(only)
+    run.record = {
+        "title": title,
+        "spec": path.name,
+        "versions": _versions(),
+        "models": run.record.get("models", {}) if keep else {},
+        **({"loo": run.record["loo"]} if keep and "loo" in run.record else {}),
+    }
+    run.write_text("spec.toml", dump_specs(specs, title))
+    run.save()
+
+    data = read_source(source)
+    outcomes = [Outcome(spec, Model(replace(spec, data=None), data)) for spec in specs.values()]
+    wanted = [outcome for outcome in outcomes if not only or outcome.spec.name in only]
+    kept = [outcome for outcome in outcomes if outcome not in wanted and _whole(outcome, run)]
+    outcomes = [outcome for outcome in outcomes if outcome in wanted or outcome in kept]
+    steps = sum(len(_methods_of(outcome.spec, outcome.model)) for outcome in outcomes)
+    steps += 1 + any("nuts" in _methods_of(outcome.spec, outcome.model) for outcome in outcomes)
+    tables: dict[str, Any] = {}
+    with Display(console, steps + 1) as display:
+        with display.step("loading the compiled kernels (the first time ever they are compiled, about half a minute)"):
+            _warm_up()
+        # Likelihood fits take milliseconds: all of them first, so that an interrupted run has them.
+        for outcome in outcomes:
+            if "ml" in _methods_of(outcome.spec, outcome.model):
+                _fit_ml(outcome, run, display, resume or outcome in kept)
+        for outcome in outcomes:
+            if "nuts" in _methods_of(outcome.spec, outcome.model):
+                _sample(outcome, run, display, resume or outcome in kept)
+            tables[outcome.spec.name] = _show_model(outcome, display, run)
+        ladder = _ladder(outcomes, run, display)
+        loo = _loo(outcomes, run, display, keep)
+        report = _report(title, outcomes, tables, ladder, loo, run, display)
+    run.record["seconds"] = round(time.perf_counter() - began, 2)
+    run.save()
+    console.print(f"{len(outcomes)} models in {run.record['seconds']:.0f} s. Report: {report}")
+    return run
+
+
+def _whole(outcome: Outcome, run: RunDirectory) -> bool:
+    """Whether every reading of a model is in the directory and still valid."""
+    kinds = {"ml": ("likelihood", None), "nuts": ("posterior", outcome.spec.sampling)}
+    return all(
+        run.has(
+            kinds[method][0], outcome.spec.name, method,
+            fingerprint(outcome.spec, outcome.model.design, method, kinds[method][1]),
+        )
+        for method in _methods_of(outcome.spec, outcome.model)
+    )  # fmt: skip
+
+
+def _warm_up() -> None:
+    from bayesmlm.laplace import agq
+
+    agq.warm_up()

@@ -1,0 +1,171 @@
+"""The run directory: what a run has finished, kept so that nothing finished is lost and nothing stale is taken for new.
+
+Every file is written whole (to a temporary name, then renamed), and every result carries a fingerprint of the model,
+the data and the settings it came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesmlm.design import Design
+from bayesmlm.errors import DataError
+from bayesmlm.spec import Sampling, Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["RunDirectory", "fingerprint", "write_atomically"]
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it: a reader sees all of it or none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> write_atomically(target, lambda p: p.write_text("whole", encoding="utf-8"))
+    >>> target.read_text(encoding="utf-8")
+    'whole'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def fingerprint(spec: Spec, design: Design, method: str, sampling: Sampling | None) -> str:
+    """Digest of everything a result depends on: formula, family, priors, rows, and how it was made."""
+    from bayesmlm import __version__
+
+    digest = hashlib.sha256()
+    settings = (sampling.draws, sampling.chains, sampling.seed, sampling.tune) if sampling else ()
+    for part in (
+        __version__,
+        method,
+        spec.formula,
+        str(design.family),
+        str(design.priors),
+        str(design.terms),
+        settings,
+    ):
+        digest.update(repr(part).encode())
+    arrays = [
+        design.X,
+        design.response.y,
+        design.response.trials,
+        design.weights,
+        design.freq,
+        design.offset,
+        design.rows,
+    ]
+    for group in design.groups:
+        digest.update(repr((group.name, group.levels)).encode())
+        arrays += [group.codes, group.z]
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(slots=True)
+class RunDirectory:
+    """Files of one run.
+
+    Attributes
+    ----------
+    path : Path
+    record : dict
+        What ``run.json`` holds: versions, and per model and method the fingerprint, seconds and seed.
+    """
+
+    path: Path
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """Open a directory, reading the record that is there.
+
+        Raises
+        ------
+        DataError
+            When the path is a file, or ``run.json`` cannot be read.
+        """
+        if path.exists() and not path.is_dir():
+            raise DataError(f"{path} is a file, not a folder for a run; choose another --out")
+        file = path / "run.json"
+        if not file.is_file():
+            return cls(path)
+        try:
+            return cls(path, json.loads(file.read_text(encoding="utf-8")))
+        except json.JSONDecodeError:
+            raise DataError(f"{file} cannot be read; remove it, or choose another --out") from None
+
+    def file(self, kind: str, name: str) -> Path:
+        """Path of a result: ``posterior/m.nc``, ``likelihood/m.json``, ``tables/….csv``."""
+        suffix = {"posterior": ".nc", "likelihood": ".json", "tables": ".csv"}[kind]
+        return self.path / kind / f"{_file_name(name)}{suffix}"
+
+    def has(self, kind: str, name: str, method: str, digest: str) -> bool:
+        """Whether a result is there and still that of this model, data and settings."""
+        entry = self.record.get("models", {}).get(name, {}).get(method, {})
+        return entry.get("fingerprint") == digest and self.file(kind, name).is_file()
+
+    def done(self, name: str, method: str, digest: str, facts: dict[str, Any]) -> None:
+        """Record a finished result, at once on disk."""
+        self.record.setdefault("models", {}).setdefault(name, {})[method] = {"fingerprint": digest, **facts}
+        self.save()
+
+    def save(self) -> None:
+        """Write ``run.json``."""
+        text = json.dumps(self.record, indent=2) + "\n"
+        write_atomically(self.path / "run.json", lambda p: p.write_text(text, encoding="utf-8"))
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text file at the top of the directory."""
+        write_atomically(self.path / name, lambda p: p.write_text(text, encoding="utf-8"))
+        return self.path / name
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table as csv, numbers to full precision."""
+        write_atomically(self.file("tables", name), lambda p: table.to_csv(p, index=False))
+
+    def write_posterior(self, name: str, tree: xr.DataTree) -> None:
+        """Write a DataTree as netCDF; the pointwise log-likelihood in single precision, to a third of the size."""
+        encoding = {}
+        if "log_likelihood" in tree.children:
+            encoding["/log_likelihood"] = {
+                str(v): {"dtype": "float32", "zlib": True, "complevel": 1, "shuffle": True}
+                for v in tree["log_likelihood"].data_vars
+            }
+        write_atomically(
+            self.file("posterior", name), lambda p: tree.to_netcdf(p, engine="h5netcdf", encoding=encoding)
+        )
+
+    def read_posterior(self, name: str) -> xr.DataTree:
+        """Read a DataTree whole, the file closed again."""
+        import xarray as xr
+
+        with xr.open_datatree(self.file("posterior", name), engine="h5netcdf") as tree:
+            return tree.load()
+
+
+def _file_name(name: str) -> str:
+    """A model's name as a file name."""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
