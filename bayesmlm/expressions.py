@@ -75,10 +75,10 @@ def check_expression(text: str) -> ast.Expression:
     Examples
     --------
     >>> _ = check_expression("livch != '0'")
-    >>> check_expression("__import__('os').system('true')")
+    >>> check_expression("__import__('os').system('true')")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    bayesmlm.errors.FormulaError: "__import__('os').system" cannot be called in "__import__('os').system('true')"; functions are: log, log2, log10, log1p, exp, sqrt, abs, I, C, factor, scale, center, poly, bs, cs
+    bayesmlm.errors.FormulaError: "__import__('os').system" cannot be called in ...
     """
     try:
         tree = ast.parse(text.strip().replace("^", "**"), mode="eval")

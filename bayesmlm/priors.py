@@ -122,10 +122,10 @@ def parse_prior(text: str | Prior, role: str = "") -> Prior:
 
     Examples
     --------
-    >>> parse_prior("normal(0 1)")
+    >>> parse_prior("normal(0 1)")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    bayesmlm.errors.PriorError: cannot read the prior "normal(0 1)": write a distribution with numbers, such as normal(0, 1)
+    bayesmlm.errors.PriorError: cannot read the prior "normal(0 1)": write a distribution ...
     """
     if isinstance(text, Prior):
         prior = text
