@@ -299,8 +299,9 @@ def _model_matrix(text: str, frame: pd.DataFrame) -> tuple[Array, tuple[str, ...
     from formulaic.model_spec import ModelSpec
 
     try:
-        spec = ModelSpec.from_spec(text, materializer=_materialiser().REGISTER_NAME, na_action="ignore")
-        matrix = spec.get_model_matrix(frame, context=_context())
+        with np.errstate(all="ignore"):
+            spec = ModelSpec.from_spec(text, materializer=_materialiser().REGISTER_NAME, na_action="ignore")
+            matrix = spec.get_model_matrix(frame, context=_context())
     except (FormulaicError, ValueError, TypeError, KeyError, IndexError) as error:
         if isinstance(error, BayesmlmError):
             raise
@@ -308,7 +309,16 @@ def _model_matrix(text: str, frame: pd.DataFrame) -> tuple[Array, tuple[str, ...
         raise DataError(
             f'the formula part "{text.replace("**", "^")}" cannot be evaluated on the data: {reason}'
         ) from None
-    return np.asarray(matrix, dtype=float), tuple(matrix.columns), matrix.model_spec
+    X, names = np.asarray(matrix, dtype=float), tuple(matrix.columns)
+    for j, name in enumerate(names):
+        strange = ~np.isfinite(X[:, j])
+        if strange.any():
+            row = int(np.argmax(strange))
+            raise DataError(
+                f'"{name}" is {X[row, j]:g} in row {int(frame.index[row])} (counting from 0): '
+                f"the function is not defined for the value there; transform the column otherwise"
+            )
+    return X, names, matrix.model_spec
 
 
 def _materialise(matrix_spec: Any, frame: pd.DataFrame) -> Array:

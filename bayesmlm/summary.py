@@ -94,7 +94,7 @@ def _fixed_effects(table: pd.DataFrame, posterior: bool) -> str:
     # One number of decimals per table would hide a small coefficient: significant digits by row.
     rows = []
     for row in fixed.itertuples():
-        digits = max(4, int(np.ceil(-np.log10(max(row.std_error, 1e-12)))) + 3)
+        digits = 4 if not row.std_error > 0 else max(4, int(np.ceil(-np.log10(row.std_error))) + 3)
         numbers = [f"{row.estimate:.{digits}f}", f"{row.std_error:.{digits}f}"]
         if posterior:
             rows.append(

@@ -108,9 +108,13 @@ def _refuse_constant(design: Design, rows: _Rows) -> None:
         return
     for empty, what in ((not rows.y.any(), "no"), (not (rows.trials - rows.y).any(), "every")):
         if empty:
-            event = f' = "{response.event}"' if response.event else " = 1" if response.is_binary else ""
+            event = f' = "{response.event}"' if response.event else " = 1" if response.is_binary else " above 0"
+            if len(response.levels) == 1:
+                fact = f'{response.name} is "{response.levels[0]}" in every row'
+            else:
+                fact = f"{what} row has {response.name}{event}"
             raise FitError(
-                f"the response is constant: {what} row has {response.name}{event}, so the likelihood has no maximum; "
+                f"the response is constant: {fact}, so the likelihood has no maximum; "
                 f"check the data, or sample the posterior, whose priors keep it finite"
             )
 
@@ -147,6 +151,8 @@ def _fit_glm(rows: _Rows, terms: tuple[str, ...], max_iterations: int = 60) -> t
             break
         decrement = float(gradient @ step)
         if decrement < 1e-16 * (1.0 + abs(value)):
+            if _separated(info, out, rows):
+                break
             return beta, info, value
         size = 1.0
         while size > 1e-8:
@@ -158,12 +164,23 @@ def _fit_glm(rows: _Rows, terms: tuple[str, ...], max_iterations: int = 60) -> t
         beta, out, value = beta + size * step, new, new_value
         if np.abs(beta).max() > 1e3:
             break
-    worst = np.argsort(-np.abs(beta))[: 1 if p < 3 else 2]
-    names = " and ".join(terms[j] for j in worst if terms[j] != "Intercept") or terms[int(worst[0])]
+    direction = np.abs(np.linalg.eigh(rows.X.T @ (out[2][:, None] * rows.X))[1][:, 0])
+    share = direction / direction.max()
+    names = [term for term, s in zip(terms, share, strict=True) if s > 0.5 and term != "Intercept"] or list(terms[:1])
     raise FitError(
-        f"the likelihood has no maximum: {names} separates the responses (fitted probabilities reach 0 or 1); "
-        f"leave it out, join its rare levels, or sample the posterior, whose priors keep it finite"
+        f"the likelihood has no maximum: {' and '.join(names)} separate{'s' if len(names) == 1 else ''} the responses "
+        f"(fitted probabilities reach 0 or 1); leave it out, join its rare levels, or sample the posterior, whose "
+        f"priors keep it finite"
     )
+
+
+def _separated(information: Array, derivatives: Array, rows: _Rows) -> bool:
+    """Whether Newton's method came to rest at infinity: no information is left in some direction.
+
+    Columns are scaled and independent, so a finite maximum leaves every direction some share of the largest.
+    """
+    values = np.linalg.eigvalsh(information)
+    return bool(values[0] < 1e-6 * values[-1] or values[-1] < 1e-6 * rows.trials.sum())
 
 
 def _scalar(design: Design, rows: _Rows, n_agq: int) -> _Integrated:

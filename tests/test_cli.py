@@ -1,0 +1,87 @@
+"""The command line as a user meets it: exit codes, one sentence for bad input, no traceback."""
+
+import subprocess
+import sys
+
+import pytest
+
+import bayesmlm as bm
+
+
+def bayesmlm(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "bayesmlm.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "data.csv"
+    data = bm.load_dataset("contraception")
+    data.assign(one="a", zero=0).to_csv(path, index=False)
+    return path
+
+
+def test_fit_prints_the_summary_without_pymc(csv):
+    done = bayesmlm("fit", "use ~ age + urban + livch + (1 | district)", csv)
+    assert done.returncode == 0, done.stderr
+    assert "2427.6 2466.6 -1206.8   2413.6     1927" in done.stdout
+    code = (
+        "import sys; from bayesmlm.cli import app\n"
+        f"app(['fit', 'use ~ age + (1 | district)', {str(csv)!r}], standalone_mode=False)\n"
+        "assert not {'pymc', 'arviz', 'nutpie', 'matplotlib', 'statsmodels'} & set(sys.modules)"
+    )
+    check = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert check.returncode == 0, check.stderr
+
+
+@pytest.mark.parametrize(
+    ("formula", "options", "message"),
+    [
+        ("use ~ aeg + (1 | district)", (), 'no column "aeg"; did you mean "age"?'),
+        ("use ~ age +", (), 'it ends after "+"'),
+        ("use ~ age) + urban", (), 'a ")" without its "(" at character 10'),
+        ("livch ~ age", (), 'the response "livch" is not binary: it holds 4 values ("0", "1", "2", "3+")'),
+        ("use ~ age + (1 | one)", (), 'the grouping "one" has one level only'),
+        ("use ~ age + (1 | woman)", (), 'the grouping "woman" has a level of its own for each of the 1934 rows'),
+        ("zero ~ age", (), "the response is constant: no row has zero = 1"),
+        ("use ~ age", ("--method", "bayes"), 'there is no method "bayes"; there are: ml, nuts'),
+        ("use ~ age", ("--factor", "distrct"), 'did you mean "district"?'),
+        ("use ~ age", ("--n-agq", "0"), "n_agq should be 1"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(csv, formula, options, message):
+    done = bayesmlm("fit", formula, csv, *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_file_is_named(tmp_path):
+    done = bayesmlm("fit", "use ~ age", tmp_path / "no.csv")
+    assert (done.returncode, "there is no file" in done.stderr) == (2, True)
+
+
+def test_an_unknown_key_of_a_spec_file_is_named(tmp_path):
+    (tmp_path / "bad.toml").write_text('[models.a]\nformula = "use ~ age"\nformla = 1\n', encoding="utf-8")
+    done = bayesmlm("run", tmp_path / "bad.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert 'unknown key "formla"; did you mean "formula"?' in done.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "bad.toml"]
+
+
+def test_the_datasets_are_listed():
+    done = bayesmlm("datasets")
+    assert done.returncode == 0
+    assert {line.split()[0] for line in done.stdout.splitlines()} == {"contraception", "exam", "cbpp", "nhanes_2012"}
+
+
+def test_comparing_an_empty_folder_says_how_to_fill_it(tmp_path):
+    done = bayesmlm("compare", tmp_path)
+    assert done.returncode == 2
+    assert "bayesmlm run" in done.stderr

@@ -1,0 +1,144 @@
+"""Side by side, likelihood-ratio tests, information criteria and leave-one-out."""
+
+import numpy as np
+import pytest
+
+import bayesmlm as bm
+from bayesmlm.comparison import boundary_p_value, is_nested
+
+
+@pytest.fixture(scope="module")
+def data():
+    return bm.load_dataset("contraception")
+
+
+@pytest.fixture(scope="module")
+def ladder(data):
+    formulas = {
+        "m_00": "use ~ age + urban + livch",
+        "m_01": "use ~ age + urban + livch + (1 | district)",
+        "m_02": "use ~ age + I(age^2) + urban + livch + (1 | district)",
+        "m_03": "use ~ age + I(age^2) + urban + ch + (1 | district)",
+        "m_04": "use ~ age*ch + I(age^2) + urban + (1 | district)",
+        "m_05": "use ~ age*ch + I(age^2) + urban + (1 | urban:district)",
+    }
+    return {name: bm.Model(formula, data, name=name).fit_ml() for name, formula in formulas.items()}
+
+
+@pytest.fixture(scope="module")
+def posterior(data):
+    return bm.Model("use ~ urban + (1 | district)", data, name="urban").sample(draws=200, chains=2, seed=1)
+
+
+def test_ladder_shows_the_published_tests(ladder):
+    table = bm.anova(*ladder.values())
+    assert table.columns.tolist() == ["model", "npar", "aic", "bic", "loglik", "chisq", "df", "p_value"]
+    rows = table.set_index("model")
+    # To the digits the tutorial prints.
+    assert rows.loc["m_02", ["chisq", "df"]].tolist() == pytest.approx([40.887, 1], abs=5e-4)
+    assert rows.p_value["m_02"] == pytest.approx(1.613e-10, rel=1e-3)
+    assert rows.loc["m_03", ["chisq", "df"]].tolist() == pytest.approx([0.4571, 2], abs=5e-5)
+    assert rows.p_value["m_03"] == pytest.approx(0.7957, abs=5e-5)
+    assert rows.p_value["m_04"] == pytest.approx(0.004666, abs=5e-7)
+
+
+def test_models_that_are_not_nested_get_words_instead_of_a_test(ladder):
+    table = bm.anova(ladder["m_04"], ladder["m_05"])
+    assert table.df[1] == 0
+    assert np.isnan(table.chisq[1])
+    assert np.isnan(table.p_value[1])
+    (note,) = table.attrs["notes"]
+    assert "no likelihood-ratio test" in note
+    assert "(1 | district/urban) contains both" in note
+
+
+def test_a_variance_is_tested_at_its_boundary(ladder):
+    table = bm.anova(ladder["m_00"], ladder["m_01"])
+    # 43.113 on half χ²(0) and half χ²(1): half the plain p-value.
+    from scipy.stats import chi2
+
+    assert table.p_value[1] == pytest.approx(0.5 * chi2.sf(table.chisq[1], 1), rel=1e-12)
+    assert "half-and-half mixture" in table.attrs["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("chisq", "df", "variances", "expected"), [(0.0, 1, 1, 1.0), (3.0, 2, 1, None), (3.0, 2, 0, None)]
+)
+def test_boundary_p_value(chisq, df, variances, expected):
+    from scipy.stats import chi2
+
+    p, _ = boundary_p_value(chisq, df, variances)
+    if expected is None:
+        expected = 0.5 * (chi2.sf(chisq, df) + chi2.sf(chisq, df - 1)) if variances else chi2.sf(chisq, df)
+    assert p == pytest.approx(expected, rel=1e-12)
+
+
+def test_nesting_is_by_column_space_and_grouping(data):
+    def design(formula):
+        return bm.Model(formula, data).design
+
+    base = design("use ~ ch + (1 | district)")
+    assert is_nested(base, design("use ~ livch + (1 | district)"))
+    assert not is_nested(design("use ~ livch + (1 | district)"), base)
+    assert is_nested(base, design("use ~ ch + (1 + age | district)"))
+    assert is_nested(base, design("use ~ ch + (1 | district/urban)"))
+    assert not is_nested(base, design("use ~ ch + (1 | urban:district)"))
+    assert is_nested(design("use ~ ch"), base)
+    # The same space under other names: an offset age scale changes the columns, not their span.
+    assert is_nested(design("use ~ scale(age) + (1 | district)"), design("use ~ age + ch + (1 | district)"))
+
+
+def test_side_by_side_keeps_the_order_of_the_terms(ladder):
+    table = bm.side_by_side(ladder["m_04"], ladder["m_01"])
+    assert table.term.tolist()[:6] == ["Intercept", "age", "ch[Y]", "I(age^2)", "urban[Y]", "age:ch[Y]"]
+    assert table.component.tolist()[-1] == "sd"
+    assert "m_01 ml_estimate" in table
+
+
+def test_side_by_side_of_both_readings(posterior):
+    table = bm.side_by_side(posterior.model.fit_ml(), posterior)
+    assert table.columns.tolist() == [
+        "component", "group", "term", "ml_estimate", "ml_se", "post_mean", "post_sd", "difference",
+    ]  # fmt: skip
+    expected = (table.post_mean - table.ml_estimate) / table.post_sd
+    np.testing.assert_allclose(table.difference, expected)
+
+
+def test_information_criteria_rank_models(ladder):
+    table = bm.compare(*ladder.values())
+    assert table.model[0] == "m_05"
+    assert table.weight.sum() == pytest.approx(1.0)
+    assert bm.compare(*ladder.values(), by="bic").bic.is_monotonic_increasing
+
+
+def test_loo_is_arvizs_own(posterior):
+    import arviz as az
+
+    table = bm.compare(posterior)
+    loo = az.loo(posterior.to_arviz())
+    assert table.elpd[0] == pytest.approx(float(loo.elpd), rel=1e-12)
+    assert table.attrs["notes"]
+
+
+def test_what_cannot_be_compared_is_refused_in_words(ladder, posterior, data):
+    with pytest.raises(bm.ComparisonError, match="urban is a posterior"):
+        bm.anova(ladder["m_01"], posterior)
+    with pytest.raises(bm.ComparisonError, match="one kind"):
+        bm.compare(ladder["m_01"], posterior)
+    with pytest.raises(bm.ComparisonError, match="needs draws"):
+        bm.compare(ladder["m_01"], by="loo")
+    with pytest.raises(bm.ComparisonError, match='there is no criterion "lo"'):
+        bm.compare(ladder["m_01"], by="lo")
+    half = bm.Model("use ~ age + (1 | district)", data.iloc[:900]).fit_ml()
+    with pytest.raises(bm.ComparisonError, match="1934 rows"):
+        bm.anova(ladder["m_01"], half)
+    with pytest.raises(bm.ComparisonError, match="different responses"):
+        bm.anova(ladder["m_01"], bm.Model("urban ~ age + (1 | district)", data).fit_ml())
+    with pytest.raises(bm.ComparisonError, match="nothing to compare"):
+        bm.anova()
+
+
+def test_a_posterior_names_what_to_use_instead_of_aic(posterior):
+    for name in ("aic", "bic", "loglik", "deviance"):
+        with pytest.raises(bm.FitError, match="use bm.compare"):
+            getattr(posterior, name)
