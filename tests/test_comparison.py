@@ -140,5 +140,5 @@ def test_what_cannot_be_compared_is_refused_in_words(ladder, posterior, data):
 
 def test_a_posterior_names_what_to_use_instead_of_aic(posterior):
     for name in ("aic", "bic", "loglik", "deviance"):
-        with pytest.raises(bm.FitError, match="use bm.compare"):
+        with pytest.raises(bm.FitError, match=r"use bm\.compare"):
             getattr(posterior, name)
