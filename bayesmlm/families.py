@@ -51,9 +51,8 @@ def _logit(mu: Array) -> Array:
 
 
 def _expit(eta: Array) -> Array:
-    from scipy.special import expit
-
-    return expit(eta)
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + np.exp(-eta))
 
 
 def _expit_derivative(eta: Array) -> Array:

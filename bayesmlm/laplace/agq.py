@@ -23,9 +23,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import float64, int64, njit
 
 from bayesmlm.laplace.kernels import point, score_information
+from bayesmlm.laplace.preload import preload
 
 __all__ = ["ScalarTerm", "gauss_hermite", "scalar_term"]
 
@@ -217,6 +218,10 @@ def integrate(
                     direct += log_terms[k] * scores[k, i - lo]
                 coefficient[i] = direct / norm + moved
     return total, d_sigma, found
+
+
+_VECTOR = float64[::1]
+preload(integrate, int64, int64[::1], *[_VECTOR] * 4, float64, *[_VECTOR] * 5)
 
 
 def warm_up() -> None:

@@ -10,7 +10,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import float64, int64, njit
+
+from bayesmlm.laplace.preload import preload
 
 __all__ = ["log_constant", "point", "pointwise", "row_constants", "rows", "score_information"]
 
@@ -101,6 +103,9 @@ def rows(link: int, y: np.ndarray, n: np.ndarray, eta: np.ndarray) -> np.ndarray
     for i in range(len(y)):
         out[0, i], out[1, i], out[2, i], out[3, i] = point(link, y[i], n[i], eta[i])
     return out
+
+
+preload(rows, int64, float64[::1], float64[::1], float64[::1])
 
 
 @njit(cache=True, nogil=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -87,8 +88,6 @@ class MLFit(Fit):
         >>> fit.table()[["component", "group", "term"]].values.tolist()
         [['fixed', '', 'Intercept'], ['fixed', '', 'age'], ['sd', 'district', 'Intercept']]
         """
-        from scipy.special import ndtr
-
         check_level(level)
         solution, design = self.solution, self.design
         p = len(design.terms)
@@ -116,7 +115,7 @@ class MLFit(Fit):
                 "conf_low": low,
                 "conf_high": high,
                 "statistic": z,
-                "p_value": 2.0 * ndtr(-np.abs(z)),
+                "p_value": np.array([math.erfc(abs(v) / math.sqrt(2.0)) for v in z]),
             },
         )
         out.attrs.update(interval=f"{level:.0%} Wald", estimand=ESTIMANDS["conditional"], engine=self.engine)
