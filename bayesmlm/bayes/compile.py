@@ -98,10 +98,11 @@ def _group_effects(group: Group, label: str, sds: tuple[Prior, ...], correlation
     else:
         sd = pt.stack([_positive(name, prior) for name, prior in zip(names, sds, strict=True)])
         assert correlation is not None
-        matrix = pm.LKJCorr(f"cor_{label}_", n=k, eta=correlation["eta"])
-        root = sd[:, None] * pt.linalg.cholesky(matrix)
+        # Since PyMC 6.4 this is the Cholesky factor of a matrix with the LKJ distribution.
+        factor = pm.LKJCorr(f"cor_{label}_factor", n=k, eta=correlation["eta"])
+        root = sd[:, None] * factor
         pm.Deterministic(f"sd_{label}", sd, dims=dims[1])
-        pm.Deterministic(f"cor_{label}", matrix[np.triu_indices(k, 1)], dims=f"{label}_pair")
+        pm.Deterministic(f"cor_{label}", pt.dot(factor, factor.T)[np.triu_indices(k, 1)], dims=f"{label}_pair")
     if centered:
         if k == 1:
             effects = pm.Normal(f"ranef_{label}", 0.0, sd, dims=dims)
