@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import combinations
 
 from bayesmlm.errors import FormulaError
 from bayesmlm.expressions import canonical, columns_of
@@ -51,6 +52,8 @@ class Formula:
     fixed : str
         The fixed part, for formulaic (``**`` for powers).
     fixed_columns : tuple of str
+    coded_columns : tuple of str
+        Columns that ``factor()`` or ``C()`` turns into factors.
     offsets : tuple of str
         Expressions given as ``offset(…)``.
     bars : tuple of Bar
@@ -61,6 +64,7 @@ class Formula:
     response_columns: tuple[str, ...]
     fixed: str
     fixed_columns: tuple[str, ...]
+    coded_columns: tuple[str, ...]
     offsets: tuple[str, ...]
     bars: tuple[Bar, ...]
 
@@ -98,6 +102,7 @@ class _Parser:
         self.tokens = self._tokenise()
         self.at = 0
         self.columns: list[str] = []
+        self.coded: list[str] = []
         self.bars: list[Bar] = []
         self.offsets: list[str] = []
         self.depth = 0
@@ -158,6 +163,7 @@ class _Parser:
             response_columns=response_columns,
             fixed=fixed or "1",
             fixed_columns=tuple(dict.fromkeys(self.columns)),
+            coded_columns=tuple(dict.fromkeys(self.coded)),
             offsets=tuple(self.offsets),
             bars=tuple(self.bars),
         )
@@ -178,10 +184,10 @@ class _Parser:
         quoted = re.fullmatch(r"`([^`]+)`", left)
         if quoted:
             return quoted[1], (quoted[1],)
+        parts = _split_comma(cbind[1]) if cbind else [left]
+        if cbind and len(parts) != 2:
+            raise self.fail("cbind() takes two columns: successes, failures")
         try:
-            parts = _split_comma(cbind[1]) if cbind else [left]
-            if cbind and len(parts) != 2:
-                raise self.fail("cbind() takes two columns: successes, failures")
             columns = [name for part in parts for name in columns_of(part)]
         except FormulaError as error:
             raise self.fail(f'the response "{left}" is not a column, cbind(s, f) or s / n ({error})') from None
@@ -278,6 +284,8 @@ class _Parser:
         text = f"{name.text}({inside})"
         try:
             self.columns.extend(columns_of(text))
+            if name.text in ("factor", "C"):
+                self.coded.extend(columns_of(text))
             written = canonical(text).replace("^", "**")
         except FormulaError as error:
             raise self.fail(str(error), name) from None
@@ -305,6 +313,8 @@ class _Parser:
         if not self.next_is("|", "||"):
             raise self.fail("a random-effect term is (columns | group)", opening)
         divider = self.take()
+        if all((sign, term) in (("+", "0"), ("-", "1")) for sign, term in _signed_terms(columns)):
+            raise self.fail(f'"{columns}" leaves nothing that varies by group; write 1 for an intercept', opening)
         paths = self.grouping()
         self.close(opening)
         pieces = _uncorrelated(columns) if divider.text == "||" else [columns]
@@ -342,12 +352,37 @@ def _split_comma(text: str) -> list[str]:
     return [*parts, text[start:]]
 
 
+def _signed_terms(columns: str) -> list[tuple[str, str]]:
+    """Split a sum, at its top level, into (sign, term)."""
+    terms, depth, sign, start = [], 0, "+", 0
+    for place, character in enumerate(columns):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character in "+-" and depth == 0:
+            terms.append((sign, columns[start:place].strip()))
+            sign, start = character, place + 1
+    terms.append((sign, columns[start:].strip()))
+    return [(sign, term) for sign, term in terms if term]
+
+
+def _products(term: str) -> list[str]:
+    """``a * b`` -> ``a``, ``b``, ``a:b``; any other term as it is."""
+    factors, depth, start = [], 0, 0
+    for place, character in enumerate(term):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if term[place : place + 3] == " * " and depth == 0:
+            factors.append(term[start:place])
+            start = place + 3
+    factors.append(term[start:])
+    subsets = [subset for size in range(1, len(factors) + 1) for subset in combinations(factors, size)]
+    return [":".join(subset) for subset in subsets]
+
+
 def _uncorrelated(columns: str) -> list[str]:
     """``1 + x`` -> ``1``, ``0 + x``: the terms of ``(1 + x || g)``, as lme4's expandDoubleVerts."""
-    parts = [part.strip() for part in re.split(r"\+(?![^(]*\))", columns)]
-    terms = [part for part in parts if part not in ("0", "1", "- 1", "-1")]
-    no_intercept = "0" in parts or columns.replace(" ", "").endswith("-1")
-    return ([] if no_intercept else ["1"]) + [f"0 + {term}" for term in terms]
+    terms = _signed_terms(columns)
+    intercept = ("+", "0") not in terms and ("-", "1") not in terms
+    products = [piece for sign, term in terms if sign == "+" and term not in ("0", "1") for piece in _products(term)]
+    return (["1"] if intercept else []) + [f"0 + {piece}" for piece in dict.fromkeys(products)]
 
 
 def parse_formula(text: str) -> Formula:
@@ -380,4 +415,7 @@ def parse_formula(text: str) -> Formula:
     """
     if not isinstance(text, str) or not text.strip():
         raise FormulaError('the formula is empty; write for example "use ~ age + (1 | district)"')
-    return _Parser(text).formula()
+    try:
+        return _Parser(text).formula()
+    except RecursionError:
+        raise FormulaError("the formula is nested too deeply to be read; write it with fewer parentheses") from None

@@ -33,7 +33,12 @@ def run(
     from bayesmlm.run import run_specs
 
     chosen = [method.strip() for method in methods.split(",") if method.strip()]
-    run_specs(specs, out, only or (), chosen, seed, resume)
+    try:
+        run_specs(specs, out, only or (), chosen, seed, resume)
+    except KeyboardInterrupt:
+        # Caught here: typer would end with "Aborted." and say nothing of what is kept.
+        print("interrupted: what was finished is kept; go on with --resume", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -112,9 +117,6 @@ def main() -> None:
     except BayesmlmError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: what was finished is kept; go on with --resume", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

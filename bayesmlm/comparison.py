@@ -43,7 +43,7 @@ def _same_data(fits: Sequence[Fit]) -> None:
         design = fit.design
         if len(design.rows) != len(first.rows) or not np.array_equal(design.rows, first.rows):
             raise ComparisonError(
-                f"{fits[0].name} was fitted to {len(first.rows)} rows and {fit.name} to {len(design.rows)}, or to other "
+                f"{fits[0].name} was fitted to {len(first.rows)} rows and {fit.name} to {len(design.rows)}, or to "
                 f"other rows (missing values differ): fit both to the rows that are complete for both"
             )
         if not (

@@ -10,9 +10,9 @@ import numpy as np
 
 from bayesmlm.bars import Bar, Formula
 from bayesmlm.errors import BayesmlmError, DataError, among
-from bayesmlm.expressions import FUNCTIONS, canonical, columns_of, evaluate
+from bayesmlm.expressions import FUNCTIONS, canonical, columns_of
 from bayesmlm.families import Family
-from bayesmlm.frames import complete_rows, select
+from bayesmlm.frames import complete_rows, level_text, row_count, select
 from bayesmlm.priors import ResolvedPriors, resolve_priors
 from bayesmlm.response import Response, listed, numbers, read_response
 from bayesmlm.spec import Spec
@@ -117,6 +117,8 @@ class Design:
         Positions of the rows in the user's data.
     n_rows : int
         Rows in the user's data, incomplete ones included.
+    offset_column : str or None
+        The column ``offset`` was given as, which new data must have too.
     scaling : Scaling
     priors : ResolvedPriors
         Resolved against the data once, frozen.
@@ -136,6 +138,7 @@ class Design:
     freq: Array
     rows: Array
     n_rows: int
+    offset_column: str | None
     scaling: Scaling
     priors: ResolvedPriors
     notes: tuple[str, ...]
@@ -180,17 +183,19 @@ class Design:
         """
         frame = select(data, self.formula.fixed_columns) if self.formula.fixed_columns else None
         if frame is None:
-            return np.ones((_length(data), len(self.terms)))
+            return np.ones((row_count(data), len(self.terms)))
         _refuse_incomplete(frame)
         frame = _as_trained(frame, self.fixed_levels)
         return _materialise(self.matrix_spec, frame)[:, self.kept_columns]
 
     def offset_of(self, data: Any) -> Array:
-        """Offset of the formula for new data, shape (m,); a separate ``offset=`` array counts as 0 there."""
-        total = np.zeros(_length(data))
-        for text in self.formula.offsets:
-            frame = select(data, columns_of(text))
-            total = total + np.asarray(evaluate(text, {str(c): frame[c].to_numpy() for c in frame}), dtype=float)
+        """Offset for new data, shape (m,); an offset that was given as an array counts as 0 there."""
+        total = np.zeros(row_count(data))
+        for text in (*self.formula.offsets, *([self.offset_column] if self.offset_column else [])):
+            frame = select(data, [text] if text == self.offset_column else columns_of(text))
+            _refuse_incomplete(frame)
+            values = frame[text].to_numpy() if text == self.offset_column else numbers(frame, text, "the offset")
+            total = total + values.astype(float)
         return total
 
     def group_rows(self, group: Group, data: Any) -> tuple[Array, Array]:
@@ -216,15 +221,11 @@ class Design:
     def group_columns(self, group: Group, data: Any) -> Array:
         """Columns of one random-effect term for new data, shape (m, k); the grouping itself is not needed."""
         if group.matrix_spec is None:
-            return np.ones((_length(data), 1))
+            return np.ones((row_count(data), 1))
         columns = sorted(str(v) for v in group.matrix_spec.required_variables)
         frame = _as_trained(select(data, columns), self.fixed_levels)
         _refuse_incomplete(frame)
         return _materialise(group.matrix_spec, frame)
-
-
-def _length(data: Any) -> int:
-    return len(next(iter(data.values()))) if isinstance(data, Mapping) else len(data)
 
 
 def _plain_level(value: Any) -> Any:
@@ -237,6 +238,7 @@ def _refuse_incomplete(frame: pd.DataFrame) -> None:
         missing = frame[name].isna().to_numpy()
         if missing.any():
             raise DataError(f'new data: column "{name}" is missing in row {int(np.argmax(missing))} (counting from 0)')
+    complete_rows(frame)  # refuses infinite values
 
 
 def _as_trained(frame: pd.DataFrame, levels: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
@@ -244,17 +246,23 @@ def _as_trained(frame: pd.DataFrame, levels: Mapping[str, tuple[str, ...]]) -> p
     import pandas as pd
 
     frame = frame.copy()
-    for name, known in levels.items():
-        if name not in frame.columns:
+    for column in frame.columns:
+        name = str(column)
+        if name not in levels:
+            if frame[name].dtype.kind not in "fiu":
+                raise DataError(f'new data: column "{name}" holds {listed(frame[name])}; the model knows it as numbers')
             continue
-        values = frame[name]
-        for value in values.unique():
-            if value not in known:
+        place = {level: i for i, level in enumerate(levels[name])}
+        codes, uniques = pd.factorize(frame[name])
+        for value in uniques:
+            if _plain_level(value) not in place:
                 raise DataError(
-                    f'new data: column "{name}" holds "{value}", a level the model has not seen; '
-                    f"{among(str(value), [str(k) for k in known])}"
+                    f'new data: column "{name}" holds "{value}", a level the model has not seen; {among(value, place)}'
                 )
-        frame[name] = pd.Categorical(values, categories=list(known))
+        if frame[name].dtype.kind in "fiu" and not isinstance(levels[name][0], bool):
+            continue  # factor(x) makes its levels from the numbers
+        places = np.array([place[_plain_level(value)] for value in uniques] + [-1])
+        frame[name] = pd.Categorical.from_codes(places[codes], categories=list(levels[name]))
     return frame
 
 
@@ -278,11 +286,10 @@ def _materialiser() -> Any:
             label = canonical(name) if "(" in name else name
             if not isinstance(values, dict):
                 return {label: values}
-            return {
-                f"{label}[{level}]": column
-                for level, column in values.items()
-                if not (isinstance(level, str) and level.startswith("__"))
-            }
+            columns = {k: v for k, v in values.items() if not (isinstance(k, str) and k.startswith("__"))}
+            # Columns of a basis are numbered from 1, as in R; formulaic numbers raw polynomials from 0.
+            shift = 1 if label.startswith("poly(") and 0 in columns else 0
+            return {f"{label}[{level + shift if shift else level}]": column for level, column in columns.items()}
 
     return Materialiser
 
@@ -382,7 +389,7 @@ def _group(bar: Bar, frame: pd.DataFrame) -> Group:
     parts: list[list[str]] = []
     remaining = cells
     for known in reversed(factor_levels):
-        parts.insert(0, [_level_text(known[i]) for i in remaining % len(known)])
+        parts.insert(0, [level_text(known[i]) for i in remaining % len(known)])
         remaining = remaining // len(known)
     levels_text = tuple(":".join(names) for names in zip(*parts, strict=True))
     if bar.columns.strip() == "1":
@@ -399,10 +406,6 @@ def _group(bar: Bar, frame: pd.DataFrame) -> Group:
         bar.name, terms, levels_text, codes.astype(np.int32), z, scales,
         bar.factors, tuple(factor_levels), cells, matrix_spec,
     )  # fmt: skip
-
-
-def _level_text(level: Any) -> str:
-    return f"{level:g}" if isinstance(level, float) else str(level)
 
 
 def _check_groups(groups: tuple[Group, ...], response: Response, family: Family) -> None:
@@ -465,6 +468,7 @@ def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, o
     ('urban:district', 102)
     """
     formula, family = spec.parsed, spec.resolved_family
+    given_offset = offset if offset is not None else spec.offset
     frame = select(data, formula.columns)
     n_rows = len(frame)
     extras = {
@@ -477,6 +481,7 @@ def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, o
         if not keep.any():
             raise DataError(f"no row is complete: each of the {n_rows} rows misses one of {', '.join(formula.columns)}")
         holes = [str(name) for name in frame.columns if frame[name].isna().any()]
+        holes += [name for name, values in extras.items() if values is not None and np.isnan(values).any()]
         notes.append(
             f"{int((~keep).sum())} of {n_rows} rows were left out because a value is missing in {', '.join(holes)}."
         )
@@ -526,11 +531,11 @@ def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, o
         tuple((g.name, g.terms, np.where(np.array(g.terms) == "Intercept", 0.0, g.z.std(axis=0))) for g in groups),
     )  # fmt: skip
     fixed_levels = {
-        str(name): tuple(frame[name].cat.categories)
+        name: tuple(frame[name].cat.categories)
         if frame[name].dtype == "category"
-        else tuple(sorted(frame[name].unique()))
-        for name in frame.columns
-        if name in matrix_factors(formula) and (frame[name].dtype == "category" or frame[name].dtype.kind not in "fiu")
+        else tuple(_plain_level(level) for level in sorted(frame[name].unique()))
+        for name in matrix_factors(formula)
+        if name in formula.coded_columns or frame[name].dtype.kind not in "fiu"
     }
     return Design(
         formula=formula,
@@ -545,6 +550,7 @@ def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, o
         freq=ones if picked["freq"] is None else picked["freq"],
         rows=np.flatnonzero(keep),
         n_rows=n_rows,
+        offset_column=given_offset if isinstance(given_offset, str) else None,
         scaling=scaling,
         priors=priors,
         notes=tuple(notes),

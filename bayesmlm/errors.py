@@ -45,7 +45,7 @@ class ComparisonError(BayesmlmError):
     """Fits that cannot be set against each other."""
 
 
-def among(name: str, known: Iterable[str]) -> str:
+def among(name: object, known: Iterable[str]) -> str:
     """Say which names exist, the closest first: the second half of a "no such thing" message.
 
     Examples
@@ -57,5 +57,6 @@ def among(name: str, known: Iterable[str]) -> str:
     """
     names = [str(k) for k in known]
     listed = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
-    close = get_close_matches(name, names, n=1)
+    by_case = {known_name.lower(): known_name for known_name in names}
+    close = [by_case[match] for match in get_close_matches(str(name).lower(), by_case, n=1)]
     return f'did you mean "{close[0]}"? (there are: {listed})' if close else f"there are: {listed}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesmlm.errors import FormulaError, among
+from bayesmlm.errors import BayesmlmError, FormulaError, among
 
 __all__ = ["FUNCTIONS", "TRANSFORMS", "canonical", "check_expression", "columns_of", "evaluate"]
 
@@ -91,6 +91,9 @@ def check_expression(text: str) -> ast.Expression:
                 raise FormulaError(
                     f'"{ast.unparse(node.func)}" cannot be called in "{text}"; functions are: {", ".join(allowed)}'
                 )
+            one = len(node.args) == 1 and not node.keywords and not isinstance(node.args[0], ast.Starred)
+            if node.func.id in (*FUNCTIONS, "I") and not one:
+                raise FormulaError(f'{node.func.id}() takes one column in "{text}"')
         elif not isinstance(node, (*_PASSIVE, *_BINARY, *_COMPARE)):
             raise FormulaError(
                 f'"{text}" holds something that is not arithmetic, a comparison or a known function '
@@ -170,4 +173,18 @@ def evaluate(text: str, columns: Mapping[str, Any]) -> Any:
                 return arguments[0] if name == "I" else FUNCTIONS[name](*arguments)
         raise FormulaError(f'"{text}" cannot be used here: only value-by-value functions ({", ".join(FUNCTIONS)})')
 
-    return value(check_expression(text))
+    tree = check_expression(text)
+    try:
+        with np.errstate(all="ignore"):
+            return value(tree)
+    except BayesmlmError:
+        raise
+    except (TypeError, ValueError, np.exceptions.DTypePromotionError):
+        kinds = ", ".join(f"{name} ({_kind(columns[name])})" for name in columns_of(text) if name in columns)
+        raise FormulaError(f'"{text}" cannot be evaluated: its parts do not go together; it reads {kinds}') from None
+
+
+def _kind(values: Any) -> str:
+    """What a column holds, in a word."""
+    kind = np.asarray(values).dtype.kind
+    return {"b": "true or false", "i": "numbers", "u": "numbers", "f": "numbers"}.get(kind, "text")

@@ -81,11 +81,13 @@ def _cloglog(mu: Array) -> Array:
 
 
 def _cloglog_inverse(eta: Array) -> Array:
-    return -np.expm1(-np.exp(eta))
+    with np.errstate(over="ignore"):
+        return -np.expm1(-np.exp(eta))
 
 
 def _cloglog_derivative(eta: Array) -> Array:
-    return np.exp(eta - np.exp(eta))
+    with np.errstate(over="ignore"):
+        return np.exp(eta - np.exp(eta))
 
 
 LOGIT = Link("logit", 0, _logit, _expit, _expit_derivative, np.pi**2 / 3.0, "log-odds")

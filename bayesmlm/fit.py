@@ -129,6 +129,18 @@ def prediction_rows(design: Design, newdata: Any, estimand: str, new_groups: str
     return PredictionRows(X, offset, tuple(codes for codes, _ in pairs), tuple(z for _, z in pairs))
 
 
+def _residuals(kind: str, y: Array, n: Array, mu: Array, weight: Array, poisson: bool) -> Array:
+    """Residuals of counts y in n trials with mean μ per trial; NaN where there are no trials."""
+    if kind == "response":
+        return y / n - mu
+    if kind == "pearson":
+        return np.sqrt(weight) * (y - n * mu) / np.sqrt(mu if poisson else n * mu * (1.0 - mu))
+    from scipy.special import xlogy
+
+    part = xlogy(y, y / (n * mu)) + (mu - y if poisson else xlogy(n - y, (n - y) / (n * (1.0 - mu))))
+    return np.sign(y - n * mu) * np.sqrt(np.maximum(2.0 * weight * part, 0.0))
+
+
 class Fit(ABC):
     """A fitted model.  It exists only when it is fitted, is frozen, and keeps a reference to its model.
 
@@ -265,22 +277,8 @@ class Fit(ABC):
         design = self.design
         y, n, mu = design.response.y, design.response.trials, self.fitted()
         weight = design.weights
-        if kind == "response":
-            values = y / n - mu
-        elif design.family.name == "poisson":
-            if kind == "pearson":
-                values = np.sqrt(weight) * (y - mu) / np.sqrt(mu)
-            else:
-                from scipy.special import xlogy
-
-                values = np.sign(y - mu) * np.sqrt(np.maximum(2 * weight * (xlogy(y, y / mu) - (y - mu)), 0.0))
-        elif kind == "pearson":
-            values = np.sqrt(weight) * (y - n * mu) / np.sqrt(n * mu * (1 - mu))
-        else:
-            from scipy.special import xlogy
-
-            part = xlogy(y, y / (n * mu)) + xlogy(n - y, (n - y) / (n * (1 - mu)))
-            values = np.sign(y - n * mu) * np.sqrt(np.maximum(2 * weight * part, 0.0))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = _residuals(kind, y, n, mu, weight, design.family.name == "poisson")
         return pd.Series(values, index=design.rows, name=f"{kind}_residual")
 
     def _variance_parts(self) -> tuple[float, Series, float]:

@@ -8,17 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesmlm.errors import DataError, among
-from bayesmlm.expressions import evaluate
+from bayesmlm.expressions import columns_of, evaluate
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["complete_rows", "prepare", "select"]
+__all__ = ["complete_rows", "level_text", "prepare", "row_count", "select"]
 
 
 def _native(data: Any) -> Any:
     import narwhals.stable.v2 as nw
+    import pandas as pd
 
+    if isinstance(data, Mapping):
+        try:
+            data = pd.DataFrame(data)
+        except ValueError:
+            sizes = ", ".join(f"{name}: {np.size(values)}" for name, values in data.items())
+            raise DataError(f"the columns of the data have different lengths ({sizes})") from None
+    if isinstance(data, pd.DataFrame) and not data.columns.is_unique:
+        twice = data.columns[data.columns.duplicated()][0]
+        raise DataError(f'the data have more than one column "{twice}"; rename or drop all but one')
     try:
         frame = nw.from_native(data)
     except TypeError:
@@ -26,6 +36,24 @@ def _native(data: Any) -> Any:
             f"the data are a {type(data).__name__}, not a data frame; give a pandas, polars or pyarrow table"
         ) from None
     return frame.collect() if isinstance(frame, nw.LazyFrame) else frame
+
+
+def row_count(data: Any) -> int:
+    """Number of rows of any data frame."""
+    return len(_native(data))
+
+
+def level_text(level: Any) -> str:
+    """A level as text: whole numbers are 3, not 3.0, and no digit is lost.
+
+    Examples
+    --------
+    >>> level_text(3.0), level_text(1000001.0), level_text(0.25), level_text("a")
+    ('3', '1000001', '0.25', 'a')
+    """
+    if isinstance(level, float | np.floating):
+        return str(int(level)) if float(level).is_integer() else repr(float(level))
+    return str(level)
 
 
 def select(data: Any, columns: Sequence[str]) -> pd.DataFrame:
@@ -59,7 +87,7 @@ def select(data: Any, columns: Sequence[str]) -> pd.DataFrame:
     import narwhals.stable.v2 as nw
     import pandas as pd
 
-    frame = _native(pd.DataFrame(data) if isinstance(data, Mapping) else data)
+    frame = _native(data)
     for name in columns:
         if name not in frame.columns:
             raise DataError(f'the data have no column "{name}"; {among(name, frame.columns)}')
@@ -77,6 +105,8 @@ def select(data: Any, columns: Sequence[str]) -> pd.DataFrame:
         elif dtype.is_numeric():
             taken[name] = series.to_numpy()
         elif dtype in (nw.String, nw.Object):
+            if pd.api.types.infer_dtype(series.to_list(), skipna=True) in ("mixed", "mixed-integer"):
+                raise DataError(f'column "{name}" holds both text and numbers; make it one or the other')
             taken[name] = pd.Series(series.to_list(), dtype="str" if dtype == nw.String else None).to_numpy(
                 dtype=object
             )
@@ -154,26 +184,36 @@ def prepare(data: Any, levels: Mapping[str, Sequence[str]], derive: Mapping[str,
     """
     import pandas as pd
 
-    native = _native(pd.DataFrame(data) if isinstance(data, Mapping) else data)
-    frame = select(data, native.columns)
+    frame = select(data, _native(data).columns)
     for name, given in derive.items():
         text = given if isinstance(given, str) else given["where"]
         plain = {str(c): frame[c].to_numpy(dtype=object if frame[c].dtype == "category" else None) for c in frame}
         values = np.asarray(evaluate(text, plain))
         if isinstance(given, str):
             frame[name] = values
-        else:
-            frame[name] = pd.Categorical.from_codes(values.astype(int), categories=list(given["levels"]))
+            continue
+        if values.dtype.kind != "b":
+            raise DataError(
+                f'the condition "{text}" of the derived column "{name}" is not true or false; compare with something'
+            )
+        missing = frame[list(columns_of(text))].isna().any(axis=1).to_numpy()
+        frame[name] = pd.Categorical.from_codes(
+            np.where(missing, -1, values.astype(int)), categories=list(given["levels"])
+        )
     for name, order in levels.items():
         if name not in frame.columns:
             raise DataError(f'levels are given for "{name}", which the data lack; {among(name, frame.columns)}')
-        values = frame[name]
-        text_values = values.astype(str).where(values.notna(), None) if values.dtype.kind in "fiu" else values
-        strange = sorted({str(v) for v in text_values.dropna().unique()} - {str(v) for v in order})
+        repeated = [level for level in order if list(order).count(level) > 1]
+        if repeated:
+            raise DataError(f'the levels given for "{name}" repeat "{repeated[0]}"; name each once')
+        codes, uniques = pd.factorize(frame[name])
+        texts = [level_text(value) for value in uniques]
+        strange = sorted(set(texts) - {str(level) for level in order})
         if strange:
             raise DataError(
                 f'column "{name}" holds "{strange[0]}", which is not among the levels given ({", ".join(order)}); '
                 f"add it to the levels or make it missing"
             )
-        frame[name] = pd.Categorical(text_values, categories=list(order))
+        places = np.array([list(order).index(text) for text in texts] + [-1])
+        frame[name] = pd.Categorical.from_codes(places[codes], categories=list(order))
     return frame

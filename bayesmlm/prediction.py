@@ -13,7 +13,7 @@ __all__ = ["averaged_mean"]
 Array = np.ndarray[Any, Any]
 
 
-def averaged_mean(eta: Array, variance: Array, link: Link, points: int = 31) -> tuple[Array, Array, Array]:
+def averaged_mean(eta: Array, variance: Array, link: Link, points: int = 61) -> tuple[Array, Array, Array]:
     """E[g⁻¹(η + √v ε)] for ε ~ N(0, 1), by Gauss-Hermite quadrature, with its derivatives.
 
     Parameters

@@ -85,7 +85,12 @@ class Prior:
         return self.parameters[DISTRIBUTIONS[self.distribution].index(name)]
 
     def __str__(self) -> str:
-        return f"{self.distribution}({', '.join(f'{value:g}' for value in self.parameters)})"
+        return f"{self.distribution}({', '.join(_shortest(value) for value in self.parameters)})"
+
+    @property
+    def brief(self) -> str:
+        """The prior to six digits, for reading."""
+        return f"{self.distribution}({', '.join(f'{value:.6g}' for value in self.parameters)})"
 
     def scaled(self, factor: float) -> Prior:
         """Return the prior of ``factor`` times the quantity (the change of coordinates, nothing more).
@@ -101,6 +106,11 @@ class Prior:
             value * factor ** powers.get(name, 0) for name, value in zip(names, self.parameters, strict=True)
         )
         return Prior(self.distribution, values)
+
+
+def _shortest(value: float) -> str:
+    """The shortest text that reads back as the same number."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
 
 
 _CALL = re.compile(r"\s*([A-Za-z_]+)\s*(?:\(([^()]*)\))?\s*")

@@ -46,6 +46,11 @@ class Response:
     levels: tuple[str, ...]
 
     @property
+    def variable(self) -> str:
+        """Name of the response as a variable of a posterior, where "/" cannot stand."""
+        return self.name.replace("/", "of")
+
+    @property
     def is_binary(self) -> bool:
         """Whether every row is one trial."""
         return bool(np.all(self.trials == 1.0))
@@ -56,7 +61,12 @@ def numbers(frame: pd.DataFrame, text: str, what: str) -> Array:
     values = np.asarray(evaluate(text, {str(c): frame[c].to_numpy() for c in frame}))
     if values.dtype.kind not in "fiub":
         raise DataError(f'{what} "{text}" holds {listed(values)}, not numbers')
-    return values.astype(float)
+    values = np.broadcast_to(values.astype(float), (len(frame),))
+    strange = ~np.isfinite(values)
+    if strange.any():
+        row = int(np.argmax(strange))
+        raise DataError(f'{what} "{text}" is {values[row]:g} in row {int(frame.index[row])} (counting from 0)')
+    return values
 
 
 def listed(values: Any) -> str:
@@ -113,6 +123,7 @@ def read_response(
             ("negative", y < 0),
             ("more than the trials", y > trials),
             ("not whole", y != np.round(y)),
+            ("of trials that are not whole", trials != np.round(trials)),
         ):
             if bad.any():
                 row = int(frame.index[np.argmax(bad)])
@@ -120,6 +131,10 @@ def read_response(
         return Response(name, y, trials, "", ()), family_of("binomial", family.link.name)
     if name not in frame.columns:
         values: Any = np.asarray(evaluate(name, {str(c): frame[c].to_numpy() for c in frame}))
+        if values.shape != (len(frame),):
+            raise DataError(f'the response "{name}" is one value, not a column of the data')
+        if values.dtype.kind not in "fiub":
+            raise DataError(f'the response "{name}" gives {listed(values)}, neither numbers nor true and false')
     else:
         values = frame[name]
     if family.name == "poisson":
@@ -148,7 +163,15 @@ def read_response(
         return Response(name, y, ones, "", ()), family
     if weights is not None and family.name == "binomial" and ((y >= 0) & (y <= 1)).all():
         # R's third form: proportions, with the trials as prior weights.
-        return Response(name, np.round(y * weights, 9), weights, "", ()), family
+        counts_of = np.round(y * weights)
+        broken = (np.abs(y * weights - counts_of) > 1e-6) | (weights != np.round(weights))
+        if broken.any():
+            row = int(np.argmax(broken))
+            raise DataError(
+                f'the response "{name}" is a share of the trials in weights, but {y[row]:g} of {weights[row]:g} is no '
+                f"whole number of successes in row {int(frame.index[row])} (counting from 0)"
+            )
+        return Response(name, counts_of, weights, "", ()), family
     raise DataError(
         f'the response "{name}" is not binary: it holds {listed(np.unique(y))}; '
         f"use 0 and 1, two levels, cbind(successes, failures) or successes / trials"

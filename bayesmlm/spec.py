@@ -174,6 +174,20 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         raise SpecError(f"{where} is not valid TOML: {error}") from None
 
 
+_TEXT = ("formula", "family", "link", "note", "weights", "freq", "offset")
+
+
+def _check_kinds(table: dict[str, Any], where: str) -> None:
+    """Refuse a value of the wrong kind, naming its key."""
+    for key, value in table.items():
+        if key in _TEXT and not isinstance(value, str):
+            raise SpecError(f"{where}: {key} should be text, not {value!r}")
+        if key in ("priors", "sampling") and not isinstance(value, dict):
+            raise SpecError(f"{where}: {key} should be a table, not {value!r}")
+        if key == "methods" and not (isinstance(value, str) or (isinstance(value, list) and value)):
+            raise SpecError(f"{where}: methods should be a list such as {list(METHODS)}, not {value!r}")
+
+
 def _data_source(table: Any, folder: Path) -> DataSource:
     _check_keys(table, _DATA, "[data]")
     if "source" not in table:
@@ -182,7 +196,10 @@ def _data_source(table: Any, folder: Path) -> DataSource:
     if Path(source).suffix and not Path(source).is_absolute():
         source = (folder / source).as_posix()
     levels = {}
-    for name, values in _check_keys(table.get("levels", {}), tuple(table.get("levels", {})), "[data] levels").items():
+    for part in ("levels", "derive"):
+        if not isinstance(table.get(part, {}), dict):
+            raise SpecError(f"[data] {part} should be a table, not {table[part]!r}")
+    for name, values in table.get("levels", {}).items():
         if not isinstance(values, list) or not values:
             raise SpecError(f'[data] levels."{name}" should be a list of levels, the reference first')
         levels[name] = tuple(str(value) for value in values)
@@ -191,30 +208,40 @@ def _data_source(table: Any, folder: Path) -> DataSource:
         where = f'[data] derive."{name}"'
         if isinstance(given, dict):
             _check_keys(given, ("where", "levels"), where)
-            if "where" not in given or len(given.get("levels", [])) != 2:
+            two = given.get("levels")
+            if "where" not in given or not isinstance(two, list) or len(two) != 2:
                 raise SpecError(f'{where} needs "where" (a condition) and "levels" (the two levels: if not, if so)')
-        check_expression(given if isinstance(given, str) else given["where"])
+        elif not isinstance(given, str):
+            raise SpecError(f'{where} should be an expression, or a table with "where" and "levels", not {given!r}')
+        try:
+            check_expression(given if isinstance(given, str) else str(given["where"]))
+        except BayesmlmError as error:
+            raise SpecError(f"{where}: {error}") from None
     return DataSource(source, levels, derive)
 
 
 def _specs_of(document: dict[str, Any], folder: Path) -> dict[str, Spec]:
     _check_keys(document, _TOP, "the spec file")
     models = document.get("models")
+    if not isinstance(models or {}, dict):
+        raise SpecError(f"models should be a table of models, not {models!r}")
     if not models:
         raise SpecError("the spec file has no models; add a table such as [models.m_01] with a formula")
     defaults = _check_keys(document.get("defaults", {}), _MODEL, "[defaults]")
+    _check_kinds(defaults, "[defaults]")
     data = _data_source(document["data"], folder) if "data" in document else None
     specs: dict[str, Spec] = {}
     for name, own in models.items():
         where = f"[models.{name}]"
         table = {**defaults, **_check_keys(own, _MODEL, where)}
+        _check_kinds(table, where)
         if "formula" not in table:
             raise SpecError(f"{where} has no formula")
         sampling: dict[str, Any] = {}
         for part in (defaults.get("sampling", {}), own.get("sampling", {})):
             sampling |= _check_keys(part, _SAMPLING, f"sampling of {where}")
         for key, value in sampling.items():
-            if not isinstance(value, int) or (value < 1 and key != "seed"):
+            if not isinstance(value, int) or isinstance(value, bool) or (value < 1 and key != "seed"):
                 raise SpecError(f"sampling of {where}: {key} should be a positive whole number, not {value!r}")
         methods = table.pop("methods", list(METHODS))
         table.pop("sampling", None)
@@ -279,6 +306,8 @@ def dump_specs(specs: Mapping[str, Spec], title: str = "") -> str:
     """
     import tomli_w
 
+    if not specs:
+        raise SpecError("there are no specs to write")
     sources = [spec.data for spec in specs.values()]
     if any(source != sources[0] for source in sources):
         raise SpecError("the specs read different data; one spec file has one data source")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesmlm.design import Design, Group
+from bayesmlm.errors import DataError
 from bayesmlm.priors import Prior
 
 if TYPE_CHECKING:
@@ -118,31 +119,63 @@ def _group_effects(group: Group, label: str, sds: tuple[Prior, ...], correlation
     return pt.sum(effects[codes] * columns, axis=1)
 
 
+def _log_normal_cdf(x: Any) -> Any:
+    """Log Φ(x) in double precision; PyMC's own is good to 1e-7."""
+    import pytensor.tensor as pt
+
+    half = np.sqrt(0.5)
+    # Each branch is evaluated on its own side only, so that the other's overflow leaves no NaN in the gradient.
+    lower, upper = pt.minimum(x, -1.0), pt.maximum(x, -1.0)
+    tail = pt.log(0.5 * pt.erfcx(-lower * half)) - 0.5 * lower**2
+    return pt.switch(x < -1.0, tail, pt.log1p(-0.5 * pt.erfc(upper * half)))
+
+
 def _response(design: Design, eta: Any) -> None:
     """The response's distribution given the linear predictor; weights multiply its log-density."""
     import pymc as pm
     import pytensor.tensor as pt
 
     response, link = design.response, design.family.link.name
-    name = response.name
+    name = response.variable
     if design.family.name == "poisson":
         variable = pm.Poisson(name, pt.exp(eta), observed=response.y.astype("int64"), dims="row")
     else:
-        given = (
-            {"logit_p": eta}
-            if link == "logit"
-            else {"p": pm.math.invprobit(eta) if link == "probit" else -pt.expm1(-pt.exp(eta))}
-        )
+        # On the logit scale both tails keep their digits: log Φ(η) − log Φ(−η), and log(exp(e^η) − 1).
+        if link == "probit":
+            eta = _log_normal_cdf(eta) - _log_normal_cdf(-eta)
+        elif link == "cloglog":
+            eta = pm.math.log1mexp(-pt.exp(eta)) + pt.exp(eta)
         observed = response.y.astype("int64")
         if response.is_binary:
-            variable = pm.Bernoulli(name, **given, observed=observed, dims="row")
+            variable = pm.Bernoulli(name, logit_p=eta, observed=observed, dims="row")
         else:
             trials = pm.Data("trials", response.trials.astype("int64"), dims="row")
-            variable = pm.Binomial(name, n=trials, **given, observed=observed, dims="row")
+            variable = pm.Binomial(name, n=trials, logit_p=eta, observed=observed, dims="row")
     multiplier = design.weights * design.freq
     if not np.all(multiplier == 1.0):
         observed_value = pm.modelcontext(None).rvs_to_values[variable]
         pm.Potential("weights", pt.sum((multiplier - 1.0) * pm.logp(variable, observed_value)))
+
+
+def check_names(design: Design) -> None:
+    """Refuse a grouping or response whose name a posterior uses for one of its dimensions or variables.
+
+    Raises
+    ------
+    DataError
+        Naming the column.
+    """
+    taken = {"chain", "draw", "term", "row", "slope", "beta", "X_scaled", "intercept_centred", "slopes_scaled"}
+    taken |= {"offset", "weights", "trials"}
+    for label in design.group_labels:
+        taken |= {f"{part}_{label}" for part in ("sd", "cor", "ranef", "z")}
+        taken |= {f"{label}_{part}" for part in ("term", "pair", "codes", "columns")}
+    groups = {group.name for group in design.groups}
+    for name, what in ((design.response.variable, "response"), *((group, "grouping") for group in sorted(groups))):
+        if name in taken or "/" in name or (what == "response" and name in groups):
+            raise DataError(
+                f'the {what} "{name}" has a name that a posterior uses for something else; rename the column'
+            )
 
 
 def compile_model(design: Design, centered: bool = False) -> pm.Model:
@@ -170,6 +203,7 @@ def compile_model(design: Design, centered: bool = False) -> pm.Model:
     """
     import pymc as pm
 
+    check_names(design)
     with pm.Model(coords=design.coords) as model:
         eta: Any = _fixed_effects(design) if design.terms else 0.0
         for group, label, sds, correlation in zip(
@@ -187,14 +221,14 @@ def prior_table(design: Design) -> Any:
     import pandas as pd
 
     rows = [
-        {"component": "fixed", "group": "", "term": term, "prior": str(prior)}
+        {"component": "fixed", "group": "", "term": term, "prior": prior.brief}
         for term, prior in zip(design.terms, design.priors.fixed, strict=True)
     ]
     for group, sds, correlation in zip(design.groups, design.priors.sd, design.priors.correlation, strict=True):
         rows += [
-            {"component": "sd", "group": group.name, "term": term, "prior": str(prior)}
+            {"component": "sd", "group": group.name, "term": term, "prior": prior.brief}
             for term, prior in zip(group.terms, sds, strict=True)
         ]
         if correlation is not None:
-            rows.append({"component": "cor", "group": group.name, "term": "", "prior": str(correlation)})
+            rows.append({"component": "cor", "group": group.name, "term": "", "prior": correlation.brief})
     return pd.DataFrame(rows)

@@ -140,7 +140,7 @@ class BayesFit(Fit):
                 self.log_likelihood(), dims=("chain", "draw", "row"),
                 coords={"row": self.design.rows, **{c: tree["posterior"][c] for c in ("chain", "draw")}},
             )  # fmt: skip
-            tree["log_likelihood"] = xr.DataTree(xr.Dataset({self.design.response.name: values}))
+            tree["log_likelihood"] = xr.DataTree(xr.Dataset({self.design.response.variable: values}))
         return tree
 
     # tables -------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ class BayesFit(Fit):
             rows,
             {
                 "estimate": flat.mean(axis=0),
-                "std_error": flat.std(axis=0, ddof=1),
+                "std_error": flat.std(axis=0, ddof=min(1, len(flat) - 1)),
                 "conf_low": low,
                 "conf_high": high,
                 **_convergence(draws),
@@ -242,7 +242,7 @@ class BayesFit(Fit):
         out = pd.DataFrame(
             {
                 "estimate": values.mean(axis=0),
-                "std_error": values.std(axis=0, ddof=1),
+                "std_error": values.std(axis=0, ddof=min(1, len(values) - 1)),
                 "conf_low": low,
                 "conf_high": high,
             },

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesmlm.bayes.compile import compile_model
+from bayesmlm.bayes.compile import check_names, compile_model
 from bayesmlm.bayes.kernel import Kernel, build_kernel, kernel_serves, log_density
 from bayesmlm.design import Design
 from bayesmlm.errors import FitError
@@ -169,11 +169,10 @@ def sample_posterior(
     KeyboardInterrupt
         When the run is interrupted: nothing incomplete is returned.
     """
-    for name, value in (("draws", draws), ("chains", chains)):
-        if value < 1:
-            raise FitError(f"{name} should be 1 or more, not {value}")
-    if tune is not None and tune < 0:
-        raise FitError(f"tune should be 0 or more, not {tune}")
+    for name, value, least in (("draws", draws, 1), ("chains", chains, 1), ("tune", tune or 0, 0), ("seed", seed, 0)):
+        if not isinstance(value, int) or value < least:
+            raise FitError(f"{name} should be {least} or more, not {value}")
+    check_names(design)
 
     import arviz as az
     import nutpie
@@ -211,7 +210,7 @@ def sample_posterior(
         wanted = [name for name in _dims(design) if name in raw]
         quantities = {name: raw[name].to_numpy() for name in wanted}
     response = design.response
-    observed = {response.name: response.y}
+    observed = {response.variable: response.y}
     if not response.is_binary:
         observed["trials"] = response.trials
     dims = _dims(design)

@@ -25,8 +25,8 @@ _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 @njit(cache=True, inline="always")
 def _log_ndtr(x: float) -> float:
-    """Log of the normal distribution function, by its asymptotic series far in the lower tail."""
-    if x > -8.0:
+    """Log of the normal distribution function, by its asymptotic series where erfc would underflow."""
+    if x > -35.0:
         return math.log(0.5 * math.erfc(-x * _SQRT_HALF))
     r = 1.0 / (x * x)
     series = 1.0 - r * (1.0 - 3.0 * r * (1.0 - 5.0 * r * (1.0 - 7.0 * r * (1.0 - 9.0 * r))))
@@ -76,12 +76,16 @@ def point(link: int, y: float, n: float, eta: float) -> tuple[float, float, floa
             y * a * ea + m * b * eb,
             y * a * (1.0 - ea * ea - a * ea) + m * b * (eb * eb + b * eb - 1.0),
         )
+    if eta > 6.6:
+        # The event is certain to double precision (t > 700): only failures speak.
+        t = math.exp(min(eta, 690.0))
+        return -m * t, -m * t, m * t, m * t
     t = math.exp(eta)
     if t < 1e-8:
         r, log_p = 1.0 - 0.5 * t, eta - 0.5 * t
     else:
         log_p = math.log(-math.expm1(-t))
-        r = t / math.expm1(t) if t < 700.0 else 0.0
+        r = t / math.expm1(t)
     k = 1.0 - t - r
     return y * log_p - m * t, y * r - m * t, m * t - y * r * k, m * t - y * r * (k * k - t - r * k)
 

@@ -151,7 +151,7 @@ def _fit_glm(rows: _Rows, terms: tuple[str, ...], max_iterations: int = 60) -> t
             break
         decrement = float(gradient @ step)
         if decrement < 1e-16 * (1.0 + abs(value)):
-            if _separated(info, out, rows):
+            if _separating_direction(info, rows) is not None:
                 break
             return beta, info, value
         size = 1.0
@@ -161,12 +161,15 @@ def _fit_glm(rows: _Rows, terms: tuple[str, ...], max_iterations: int = 60) -> t
             if new_value >= value - 1e-12 * (1.0 + abs(value)):
                 break
             size *= 0.5
+        if not new_value > -np.inf:
+            break
         beta, out, value = beta + size * step, new, new_value
         if np.abs(beta).max() > 1e3:
             break
-    direction = np.abs(np.linalg.eigh(rows.X.T @ (out[2][:, None] * rows.X))[1][:, 0])
-    share = direction / direction.max()
-    names = [term for term, s in zip(terms, share, strict=True) if s > 0.5 and term != "Intercept"] or list(terms[:1])
+    direction = _separating_direction(rows.X.T @ (out[2][:, None] * rows.X), rows)
+    weight: Array = np.abs(beta if direction is None else direction)
+    names = [term for term, s in zip(terms, weight, strict=True) if s > 0.5 * weight.max() and term != "Intercept"]
+    names = names or list(terms[:1])
     raise FitError(
         f"the likelihood has no maximum: {' and '.join(names)} separate{'s' if len(names) == 1 else ''} the responses "
         f"(fitted probabilities reach 0 or 1); leave it out, join its rare levels, or sample the posterior, whose "
@@ -174,13 +177,31 @@ def _fit_glm(rows: _Rows, terms: tuple[str, ...], max_iterations: int = 60) -> t
     )
 
 
-def _separated(information: Array, derivatives: Array, rows: _Rows) -> bool:
-    """Whether Newton's method came to rest at infinity: no information is left in some direction.
+def _separating_direction(information: Array, rows: _Rows) -> Array | None:
+    """A direction of β along which the likelihood never falls, where Newton's method found hardly any information.
 
-    Columns are scaled and independent, so a finite maximum leaves every direction some share of the largest.
+    Along it every row with successes only moves up or stays, every row with failures only moves down or stays, and
+    rows with both stay (Albert & Anderson, 1984).
+
+    Returns
+    -------
+    ndarray, shape (p,), or None
+        None where there is no such direction: few events, or columns that almost determine each other.
     """
-    values = np.linalg.eigvalsh(information)
-    return bool(values[0] < 1e-6 * values[-1] or values[-1] < 1e-6 * rows.trials.sum())
+    # A count has no upper end: only zeros can be pushed away.
+    no_failure = (rows.y >= rows.trials) & (rows.link != kernels.LOG)
+    no_success = rows.y <= 0.0
+    values, vectors = np.linalg.eigh(information)
+    for value, vector in zip(values, vectors.T, strict=True):
+        if value > 1e-6 * max(values[-1], 1e-6 * float(rows.trials.sum())):
+            break
+        moved = rows.X @ vector
+        moved = moved / np.abs(moved).max()
+        for sign in (1.0, -1.0):
+            up, down = sign * moved > 1e-2, sign * moved < -1e-2
+            if not (up & ~no_failure).any() and not (down & ~no_success).any():
+                return sign * vector
+    return None
 
 
 def _scalar(design: Design, rows: _Rows, n_agq: int) -> _Integrated:
@@ -313,7 +334,7 @@ def solve_ml(design: Design, n_agq: int = 1) -> MLSolution:
     (-1206.8078, 0.4609)
     """
     began = time.perf_counter()
-    if n_agq < 1:
+    if not isinstance(n_agq, int) or n_agq < 1:
         raise FitError(f"n_agq should be 1 (Laplace) or more quadrature points, not {n_agq}")
     rows = _rows(design)
     _refuse_constant(design, rows)

@@ -276,9 +276,14 @@ class MLFit(Fit):
                 d_theta = np.where(sd[:, None] > 0, d_sd[:, None] * spread_slopes / (2.0 * sd[:, None]), 0.0)
             jacobian = np.hstack([d_eta[:, None] * slope, d_theta])
             se = np.sqrt(np.einsum("ip,pq,iq->i", jacobian, C, jacobian) + d_eta**2 * extra)
-            # Limits on the link scale stay inside the range of the response.
-            centre = link.link(mean)
-            low, high = (link.inverse(x) for x in wald_limits(centre, se / link.derivative(centre), level))
+            # Limits are made on the link scale, so that they stay inside the range of the response.
+            centre = eta.copy()
+            on_link = np.sqrt(np.einsum("ip,pq,iq->i", slope, C[:p, :p], slope) + extra)
+            largest = 1.0 - 1e-12 if design.family.is_binary else np.inf
+            averaged = (spread > 0.0) & (mean > 1e-12) & (mean < largest)
+            centre[averaged] = link.link(mean[averaged])
+            on_link[averaged] = se[averaged] / link.derivative(centre[averaged])
+            low, high = (link.inverse(x) for x in wald_limits(centre, on_link, level))
             out = pd.DataFrame({"estimate": mean, "std_error": se, "conf_low": low, "conf_high": high})
         if newdata is None:
             out.index = pd.Index(design.rows)

@@ -1,0 +1,31 @@
+"""Messages."""
+
+import pytest
+
+import bayesmlm
+from bayesmlm import errors
+from bayesmlm.errors import BayesmlmError, among
+
+
+@pytest.mark.parametrize("name", [name for name in errors.__all__ if name != "among"])
+def test_every_error_is_of_one_family_and_public(name):
+    assert issubclass(getattr(errors, name), BayesmlmError)
+    assert issubclass(getattr(errors, name), ValueError)
+    assert getattr(bayesmlm, name) is getattr(errors, name)
+
+
+def test_among_suggests_the_closest():
+    assert among("aeg", ["use", "age"]) == 'did you mean "age"? (there are: use, age)'
+    assert among("zzz", ["use", "age"]) == "there are: use, age"
+    assert among("x", []) == "there are: "
+
+
+def test_among_suggests_across_case():
+    assert 'did you mean "Age"' in among("age", ["use", "Age"])
+    assert 'did you mean "g"' in among("G", ["use", "g"])
+
+
+def test_among_is_short_for_many():
+    text = among("zzz", [f"column_{i}" for i in range(200)])
+    assert text.endswith("…")
+    assert text.count(",") == 30
