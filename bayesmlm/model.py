@@ -145,9 +145,9 @@ class Model:
         """Name of the model, or its formula."""
         return self.spec.label
 
-    def update(self, formula: str) -> Model:
-        """Return the model with another formula, on the same data."""
-        spec = replace(self.spec, formula=formula, name="", data=None)
+    def update(self, formula: str, name: str = "") -> Model:
+        """Return the model with another formula, on the same data and with the same priors."""
+        spec = replace(self.spec, formula=formula, name=name, data=None)
         return Model(spec, self.data, **self._extras)
 
     # readings -----------------------------------------------------------------------------------------------

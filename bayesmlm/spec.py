@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -339,8 +339,3 @@ def dump_specs(specs: Mapping[str, Spec], title: str = "") -> str:
 
 def _plain(value: Any) -> Any:
     return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else str(value)
-
-
-def with_formula(spec: Spec, formula: str) -> Spec:
-    """Return the same spec with another formula."""
-    return replace(spec, formula=formula)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +25,10 @@ def format_p(p: float) -> str:
 
     Examples
     --------
-    >>> format_p(0.03614), format_p(1e-20)
-    ('0.0361', '<2e-16')
+    >>> format_p(0.03614), format_p(0.001451), format_p(1e-12), format_p(1e-20)
+    ('0.0361', '0.00145', '1.00e-12', '<2e-16')
     """
-    return "" if np.isnan(p) else "<2e-16" if p < 2e-16 else f"{p:.3g}" if p < 1e-3 else f"{p:.4f}"
+    return "" if np.isnan(p) else "<2e-16" if p < 2e-16 else f"{p:#.3g}"
 
 
 def _significant(value: float, digits: int = 4) -> str:
@@ -148,7 +149,9 @@ def _full(fit: Any) -> str:
         parts.append(_random_effects(table, posterior) + "\n" + _counts(fit))
     else:
         parts.append(_counts(fit))
-    parts += [_fixed_effects(table, posterior), _correlations(fit), "\n".join(fit.notes)]
+    # The event stands in the head already.
+    notes = [note for note in fit.notes if not note.startswith("The response counts")]
+    parts += [_fixed_effects(table, posterior), _correlations(fit), "\n".join(fill(note, 79) for note in notes)]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -120,6 +120,8 @@ def test_bars(formula, expected):
         ("y ~ (1 || g)", ["1"]),
         ("y ~ (I(x + 1) + z || g)", ["1", "0 + I(x + 1)", "0 + z"]),
         ("y ~ (x + log(z + 1) || g)", ["1", "0 + x", "0 + log(z + 1)"]),
+        ("y ~ (`mid-term` + `a + b` || g)", ["1", "0 + `mid-term`", "0 + `a + b`"]),
+        ("y ~ (x:z || g)", ["1", "0 + x:z"]),
     ],
 )
 def test_double_bars_are_several_uncorrelated_terms(formula, expected):

@@ -84,7 +84,9 @@ def test_columns_are_never_written_to(columns):
         np.testing.assert_array_equal(values, before[name])
 
 
-@pytest.mark.parametrize("text", ["log(x, k)", "log(x, 2)", "log(x, base=2)", "log()", "I()", "I(x, k)", "log(**x)", "log(*x)"])
+@pytest.mark.parametrize(
+    "text", ["log(x, k)", "log(x, 2)", "log(x, base=2)", "log()", "I()", "I(x, k)", "log(**x)", "log(*x)"]
+)
 def test_a_function_takes_one_argument(text, columns):
     with pytest.raises(FormulaError, match=r"log|I"):
         evaluate(text, columns)

@@ -176,6 +176,11 @@ def test_a_condition_on_a_missing_value_is_missing(column, condition, expected):
     assert [None if pd.isna(v) else v for v in prepared] == expected
 
 
+def test_a_derived_comparison_with_a_missing_value_is_missing():
+    prepared = prepare({"a": [1.0, np.nan, 3.0]}, {}, {"large": "a > 2"}).large
+    assert [None if pd.isna(v) else bool(v) for v in prepared] == [False, None, True]
+
+
 @pytest.mark.parametrize(
     ("levels", "derive", "message"),
     [

@@ -340,6 +340,11 @@ def test_an_offset_is_a_coefficient_of_one(toy):
         assert b.fixef()["x"] == pytest.approx(a.fixef()["x"], abs=1e-5)
 
 
+def test_a_number_of_points_may_be_numpys(toy):
+    a, b = (fit_of("y ~ x + (1 | g)", toy, n_agq=k) for k in (5, np.int64(5)))
+    assert a.loglik == b.loglik
+
+
 def test_quadrature_converges(toy):
     values = [fit_of("y ~ x + (1 | g)", toy, n_agq=k).loglik for k in (1, 5, 15, 25)]
     assert abs(values[3] - values[2]) < 1e-6 < abs(values[1] - values[0])
@@ -379,6 +384,25 @@ def test_complete_separation_names_the_column(link, bar, toy):
 def test_a_level_without_events_names_the_level(link, bar, toy):
     with pytest.raises(FitError, match=r"the likelihood has no maximum: f\[b\] separates"):
         fit_of(f"y ~ f + x{bar}", toy.assign(y=np.where(toy.f == "b", 0, toy.y)), link=link)
+
+
+@pytest.mark.parametrize("link", ["logit", "probit", "cloglog"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [(8, 3), (9, 0), (10, 10), (5, 0), (6, 6)],
+        [(7, 0), (1, 1), (58, 58), (61, 14), (32, 32)],
+        [(52, 36), (40, 16), (80, 0), (60, 60), (122, 79), (20, 0)],
+        [(2, 0), (101, 54), (11, 7), (10, 10), (1, 0), (45, 23), (4, 4)],
+        [(13, 13), (62, 0), (39, 7), (101, 0), (14, 11), (3, 1), (69, 34)],
+    ],
+)
+def test_several_levels_without_variation_are_found_together(cells, link):
+    """Some levels without events and some without failures: (rows, events) of each level."""
+    y = np.concatenate([[1] * s + [0] * (n - s) for n, s in cells])
+    f = np.repeat([chr(97 + i) for i in range(len(cells))], [n for n, _ in cells])
+    with pytest.raises(FitError, match="the likelihood has no maximum: f"):
+        fit_of("y ~ f", pd.DataFrame({"y": y, "f": f}), link=link)
 
 
 def test_a_level_without_counts_names_the_level(toy):
