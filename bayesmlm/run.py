@@ -283,7 +283,7 @@ def run_specs(
     steps += 1 + any("nuts" in _methods_of(outcome.spec, outcome.model) for outcome in outcomes)
     tables: dict[str, Any] = {}
     with Display(console, steps + 1) as display:
-        with display.step("loading the compiled kernels (the first time ever they are compiled, about half a minute)"):
+        with display.step("loading the kernels (compiled the first time ever, in some seconds; then cached)"):
             _warm_up()
         # Likelihood fits take milliseconds: all of them first, so that an interrupted run has them.
         for outcome in outcomes:

@@ -78,7 +78,8 @@ def design_of(case, data):
 def density_of(model):
     """x -> (log-density, gradient) of a ``pm.Model``, x its free variables in their order, raveled."""
     values = [model.rvs_to_values[variable] for variable in model.free_RVs]
-    shapes = [np.shape(model.initial_point()[value.name]) for value in values]
+    initial = model.initial_point()
+    shapes = [np.shape(initial[value.name]) for value in values]
     logp = model.logp()
     function = pytensor.function(values, [logp, *pytensor.grad(logp, values)], mode=PLAIN)
 
@@ -92,7 +93,7 @@ def density_of(model):
         value, *gradient = function(*parts)
         return float(value), np.concatenate([np.ravel(g) for g in gradient])
 
-    start = np.concatenate([np.ravel(model.initial_point()[value.name]) for value in values])
+    start = np.concatenate([np.ravel(initial[value.name]) for value in values])
     return at, start
 
 
@@ -176,13 +177,14 @@ class Correlated:
         self.model = compile_model(self.design)
         self.density, self.start = density_of(self.model)
         names = [variable.name for variable in self.model.free_RVs]
-        sizes = [np.size(self.model.initial_point()[self.model.rvs_to_values[v].name]) for v in self.model.free_RVs]
+        initial = self.model.initial_point()
+        values = [self.model.rvs_to_values[variable] for variable in self.model.free_RVs]
+        self.shapes = [np.shape(initial[value.name]) for value in values]
+        sizes = [int(np.prod(shape)) for shape in self.shapes]
         ends = np.cumsum(sizes)
         self.place = {name: slice(end - size, end) for name, end, size in zip(names, ends, sizes, strict=True)}
-        values = [self.model.rvs_to_values[variable] for variable in self.model.free_RVs]
         wanted = self.model.replace_rvs_by_values([self.model[name] for name in ("beta", "sd_g", "cor_g", "ranef_g")])
         self.function = pytensor.function(values, wanted, mode=PLAIN, on_unused_input="ignore")
-        self.shapes = [np.shape(self.model.initial_point()[value.name]) for value in values]
 
     def quantities(self, x):
         parts = np.split(x, np.cumsum([int(np.prod(shape)) for shape in self.shapes])[:-1])

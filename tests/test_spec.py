@@ -9,11 +9,7 @@ from hypothesis import strategies as st
 from bayesmlm.errors import BayesmlmError, FormulaError, PriorError, SpecError
 from bayesmlm.model import Model
 from bayesmlm.priors import Prior
-from bayesmlm.spec import DataSource, Sampling, Spec, dump_specs, load_specs, title_of, with_formula
-
-
-def one(body, *, top="", name="m"):
-    return Spec.from_toml(f'{top}\n[models.{name}]\nformula = "y ~ x + (1 | g)"\n{body}')
+from bayesmlm.spec import DataSource, Sampling, Spec, dump_specs, load_specs, title_of
 
 
 def test_a_spec_is_checked_when_it_is_made():
@@ -37,11 +33,6 @@ def test_a_spec_is_frozen():
 def test_a_spec_has_a_label():
     assert Spec("y ~ x").label == "y ~ x"
     assert Spec("y ~ x", name="m").label == "m"
-
-
-def test_another_formula():
-    spec = Spec("y ~ x", name="m", note="n")
-    assert with_formula(spec, "y ~ z") == Spec("y ~ z", name="m", note="n")
 
 
 # reading files ------------------------------------------------------------------------------------------------
