@@ -69,13 +69,19 @@ class Formula:
     bars: tuple[Bar, ...]
 
     @property
+    def varying_columns(self) -> tuple[str, ...]:
+        """Columns whose effects vary by group."""
+        names = [name for bar in self.bars for name in _Parser(bar.columns).columns_only()]
+        return tuple(dict.fromkeys(names))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every column the formula reads, in order of appearance."""
         names = [*self.response_columns, *self.fixed_columns]
         for text in self.offsets:
             names.extend(columns_of(text))
+        names.extend(self.varying_columns)
         for bar in self.bars:
-            names.extend(_Parser(bar.columns).columns_only())
             names.extend(bar.factors)
         return tuple(dict.fromkeys(names))
 
@@ -352,24 +358,33 @@ def _split_comma(text: str) -> list[str]:
     return [*parts, text[start:]]
 
 
+def _top_level(text: str) -> list[int]:
+    """Places of a text that stand outside parentheses and back-quotes."""
+    places, depth, quoted = [], 0, False
+    for place, character in enumerate(text):
+        quoted ^= character == "`"
+        depth += 0 if quoted else {"(": 1, ")": -1}.get(character, 0)
+        if depth == 0 and not quoted:
+            places.append(place)
+    return places
+
+
 def _signed_terms(columns: str) -> list[tuple[str, str]]:
     """Split a sum, at its top level, into (sign, term)."""
-    terms, depth, sign, start = [], 0, "+", 0
-    for place, character in enumerate(columns):
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if character in "+-" and depth == 0:
+    terms, sign, start = [], "+", 0
+    for place in _top_level(columns):
+        if columns[place] in "+-":
             terms.append((sign, columns[start:place].strip()))
-            sign, start = character, place + 1
+            sign, start = columns[place], place + 1
     terms.append((sign, columns[start:].strip()))
     return [(sign, term) for sign, term in terms if term]
 
 
 def _products(term: str) -> list[str]:
     """``a * b`` -> ``a``, ``b``, ``a:b``; any other term as it is."""
-    factors, depth, start = [], 0, 0
-    for place, character in enumerate(term):
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if term[place : place + 3] == " * " and depth == 0:
+    factors, start = [], 0
+    for place in _top_level(term):
+        if term[place : place + 3] == " * ":
             factors.append(term[start:place])
             start = place + 3
     factors.append(term[start:])

@@ -194,6 +194,8 @@ class Design:
         for text in (*self.formula.offsets, *([self.offset_column] if self.offset_column else [])):
             frame = select(data, [text] if text == self.offset_column else columns_of(text))
             _refuse_incomplete(frame)
+            if text == self.offset_column and frame[text].dtype.kind not in "fiu":
+                raise DataError(f'new data: the offset "{text}" holds {listed(frame[text])}, not numbers')
             values = frame[text].to_numpy() if text == self.offset_column else numbers(frame, text, "the offset")
             total = total + values.astype(float)
         return total
@@ -562,6 +564,4 @@ def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, o
 
 def matrix_factors(formula: Formula) -> tuple[str, ...]:
     """Columns that enter a model matrix: those of the fixed part and of the random-effect columns."""
-    grouping = {factor for bar in formula.bars for factor in bar.factors}
-    inner = set(formula.columns) - grouping - set(formula.response_columns)
-    return tuple(dict.fromkeys([*formula.fixed_columns, *sorted(inner)]))
+    return tuple(dict.fromkeys([*formula.fixed_columns, *formula.varying_columns]))

@@ -189,14 +189,16 @@ def prepare(data: Any, levels: Mapping[str, Sequence[str]], derive: Mapping[str,
         text = given if isinstance(given, str) else given["where"]
         plain = {str(c): frame[c].to_numpy(dtype=object if frame[c].dtype == "category" else None) for c in frame}
         values = np.asarray(evaluate(text, plain))
+        missing = frame[list(columns_of(text))].isna().any(axis=1).to_numpy()
         if isinstance(given, str):
-            frame[name] = values
+            frame[name] = pd.array(values, dtype="boolean") if values.dtype.kind == "b" else values
+            if values.dtype.kind == "b":
+                frame.loc[missing, name] = pd.NA
             continue
         if values.dtype.kind != "b":
             raise DataError(
                 f'the condition "{text}" of the derived column "{name}" is not true or false; compare with something'
             )
-        missing = frame[list(columns_of(text))].isna().any(axis=1).to_numpy()
         frame[name] = pd.Categorical.from_codes(
             np.where(missing, -1, values.astype(int)), categories=list(given["levels"])
         )

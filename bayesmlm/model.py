@@ -125,7 +125,7 @@ class Model:
         else:
             spec = Spec(formula, family, link)
         if priors is not None:
-            spec = replace(spec, priors=dict(priors))
+            spec = replace(spec, priors=priors)
         if name is not None:
             spec = replace(spec, name=name)
         if data is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bayesmlm.bars import Formula, parse_formula
-from bayesmlm.errors import BayesmlmError, SpecError, among
+from bayesmlm.errors import BayesmlmError, PriorError, SpecError, among
 from bayesmlm.expressions import check_expression
 from bayesmlm.families import Family, family_of
 from bayesmlm.priors import parse_prior
@@ -105,6 +105,8 @@ class Spec:
     def __post_init__(self) -> None:
         parse_formula(self.formula)
         family_of(self.family, self.link)
+        if not isinstance(self.priors, Mapping):
+            raise PriorError(f'priors should be a table such as {{"age": "normal(0, 1)"}}, not {self.priors!r}')
         for prior in _leaves(self.priors):
             parse_prior(prior)
         for method in self.methods:

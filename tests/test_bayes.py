@@ -1,5 +1,6 @@
 """The posterior reading: the PyMC model is the meaning, the kernel is the same density, the draws are labelled."""
 
+import arviz as az
 import numpy as np
 import pandas as pd
 import pytensor
@@ -334,6 +335,13 @@ def test_the_settings_are_on_record(fit):
     assert attrs["formula"] == "y ~ x + f + (x || g) + (1 | h)"
 
 
+def test_settings_may_be_numpys(toy):
+    model, given = Model("y ~ x + (1 | g)", toy), {"draws": 20, "tune": 20, "chains": 2, "seed": 5}
+    plain = model.sample(**given)
+    other = model.sample(**{name: np.int64(value) for name, value in given.items()})
+    np.testing.assert_array_equal(plain.tree["posterior"]["beta"], other.tree["posterior"]["beta"])
+
+
 def test_progress_is_told(toy):
     seen = []
     Model("y ~ x + (1 | g)", toy).sample(
@@ -501,6 +509,40 @@ def test_predictions(fit, toy):
     unseen = fit.predict(new.assign(g="nowhere", h=99))
     np.testing.assert_allclose(unseen.estimate, out.estimate, rtol=1e-10)
     assert np.all((out.conf_low < out.estimate) & (out.estimate < out.conf_high))
+
+
+def test_convergence_is_arvizs(fit):
+    table = fit.table()
+    summary = {"ess_bulk": az.ess(fit.tree, method="bulk"), "rhat": az.rhat(fit.tree)}
+    for column, values in summary.items():
+        values = values["posterior"] if "posterior" in values.children else values
+        np.testing.assert_allclose(table[column][:4], values["beta"], rtol=1e-10)
+        np.testing.assert_allclose(
+            table[column][4:], [float(values[f"sd_{g}"][0]) for g in ("g", "g.1", "h")], rtol=1e-10
+        )
+
+
+def test_correlated_effects_are_averaged_with_their_correlation(toy):
+    """Draws made up: var(a + b x) = sd_a² + 2 ρ sd_a sd_b x + sd_b² x²."""
+    rng = np.random.default_rng(6)
+    draws = {
+        "beta": (("chain", "draw", "term"), rng.normal(size=(2, 30, 2))),
+        "sd_g": (("chain", "draw", "g_term"), rng.uniform(0.3, 1.2, size=(2, 30, 2))),
+        "cor_g": (("chain", "draw", "g_pair"), rng.uniform(-0.9, 0.9, size=(2, 30, 1))),
+        "ranef_g": (("chain", "draw", "g", "g_term"), rng.normal(size=(2, 30, 6, 2))),
+    }
+    model = Model("y ~ x + (x | g)", toy)
+    fit = BayesFit(model, xr.DataTree.from_dict({"posterior": xr.Dataset(draws)}))
+    x = np.array([-1.5, 0.5, 2.0])
+    beta, sd, rho = (draws[name][1].reshape(60, -1) for name in ("beta", "sd_g", "cor_g"))
+    variance = sd[:, :1] ** 2 + 2 * rho * sd[:, :1] * sd[:, 1:] * x + (sd[:, 1:] * x) ** 2
+    eta = beta[:, :1] + beta[:, 1:] * x
+    expected = averaged_mean(eta, variance, model.design.family.link)[0].mean(axis=0)
+    out = fit.predict({"x": x}, estimand="population")
+    np.testing.assert_allclose(out.estimate, expected, atol=1e-7)
+    own = eta + draws["ranef_g"][1][:, :, 2, 0].reshape(60, 1) + draws["ranef_g"][1][:, :, 2, 1].reshape(60, 1) * x
+    name = model.design.groups[0].levels[2]
+    np.testing.assert_allclose(fit.predict({"x": x, "g": [name] * 3}).estimate, expit(own).mean(axis=0), rtol=1e-10)
 
 
 @pytest.mark.parametrize("case", ["one intercept", "trials", "poisson", "weights"])

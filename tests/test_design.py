@@ -268,8 +268,8 @@ def test_determined_columns_are_left_out_and_named(formula, dropped, toy):
 
 
 def test_columns_on_unlike_scales_are_kept(toy):
-    """Years AD and their square are nearly collinear, but two columns."""
-    data = toy.assign(year=2000.0 + 5.0 * toy.x)
+    """A few years AD and their square differ by 1e-4 of their spread, but are two columns."""
+    data = toy.assign(year=2000.0 + 0.5 * toy.x)
     assert design_of("y ~ year + I(year^2)", data).dropped == ()
 
 
@@ -416,6 +416,15 @@ def test_transforms_keep_the_state_they_learnt(trained, toy):
     np.testing.assert_allclose(trained.group_columns(trained.groups[0], one)[0], trained.groups[0].z[17], rtol=1e-12)
 
 
+def test_a_column_may_vary_by_one_group_and_be_another(toy):
+    """Its levels are known though no fixed effect has them."""
+    design = design_of("y ~ x + (f | g) + (1 | f)", toy)
+    slopes = design.groups[0]
+    np.testing.assert_array_equal(design.group_columns(slopes, toy), slopes.z)
+    with pytest.raises(DataError, match='column "f" holds "z", a level the model has not seen'):
+        design.group_columns(slopes, toy.assign(f="z"))
+
+
 def test_new_groups_have_no_code(trained, toy):
     new = toy.iloc[:3].assign(g=["north", "nowhere", "south"], h=[toy.h[0], 0, 99])
     first, second = trained.groups
@@ -461,6 +470,16 @@ def test_a_boolean_may_be_given_as_zero_and_one(trained, toy):
 def test_an_offset_that_is_no_number_is_named(trained, toy, value):
     with pytest.raises(DataError, match=r'"n"|offset'):
         trained.offset_of(toy.iloc[:5].assign(n=value))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, "a"])
+def test_an_offset_column_is_needed_in_new_data(toy, value):
+    design = design_of("y ~ x", toy, offset="o")
+    np.testing.assert_array_equal(design.offset_of(toy), toy.o)
+    with pytest.raises(DataError, match='"o"'):
+        design.offset_of(toy.assign(o=value))
+    with pytest.raises(DataError, match='no column "o"'):
+        design.offset_of(toy.drop(columns="o"))
 
 
 def test_a_missing_column_is_named(trained, toy):

@@ -13,7 +13,9 @@ from scipy.stats import norm
 
 from bayesmlm.errors import FitError
 from bayesmlm.laplace.covariance import factors
+from bayesmlm.ml import engine
 from bayesmlm.model import Model
+from bayesmlm.prediction import averaged_mean
 
 GLMMS = ["con_livch", "con_quad", "con_int", "con_ud", "con_slope", "cbpp", "exam_schavg", "exam_slope"]
 SCALAR = [name for name in GLMMS if name not in ("con_slope", "exam_slope")]
@@ -340,6 +342,28 @@ def test_an_offset_is_a_coefficient_of_one(toy):
         assert b.fixef()["x"] == pytest.approx(a.fixef()["x"], abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["one", "crossed", "uncorrelated"])
+def test_the_sign_of_a_factor_is_nobodys_business(name, toy, monkeypatch):
+    """A search that starts, and ends, on the other side of zero gives the same standard deviations and effects."""
+    formula, family = MODELS[name]
+    a = fit_of(formula, toy, family)
+    start = engine._start
+
+    def mirrored(integrated, beta):
+        x, information = start(integrated, beta)
+        x[len(beta) :] *= -1.0
+        return x, information
+
+    monkeypatch.setattr(engine, "_start", mirrored)
+    b = fit_of(formula, toy, family)
+    same(a, b)
+    assert np.all(b.solution.theta >= 0.0)
+    assert np.any(b.solution.optimum.x[len(b.fixef()) :] < 0.0)
+    for column in ("estimate", "std_error"):
+        np.testing.assert_allclose(a.ranef()[column], b.ranef()[column], atol=1e-5)
+    np.testing.assert_allclose(a.fitted(), b.fitted(), atol=1e-6)
+
+
 def test_a_number_of_points_may_be_numpys(toy):
     a, b = (fit_of("y ~ x + (1 | g)", toy, n_agq=k) for k in (5, np.int64(5)))
     assert a.loglik == b.loglik
@@ -583,6 +607,47 @@ def test_new_groups(slopes):
 def test_a_population_prediction_is_surer_of_its_mean_than_of_one_group(slopes):
     new = NEW.assign(district="no such district")
     assert np.all(slopes.predict(new, kind="link").std_error > slopes.predict(NEW, "link", "typical").std_error)
+
+
+def test_the_error_of_a_group_has_three_sources(toy):
+    """Of β with the mode moving along, and of the mode given β: by brute force, one group at a time."""
+    fit = fit_of("y ~ x + (1 | g)", toy)
+    sd, beta = fit.solution.theta[0], fit.fixef().to_numpy()
+    design, C = fit.design, fit.vcov().to_numpy()
+    out = fit.predict(kind="link").std_error.to_numpy()
+
+    def mode(code, b):
+        """(û, curvature) of the group's own effect, by Newton's method on its density."""
+        mine, u = design.groups[0].codes == code, 0.0
+        for _ in range(50):
+            p = expit(design.X[mine] @ b + u)
+            curvature = (p * (1 - p)).sum() + sd**-2
+            u += ((toy.y[mine] - p).sum() - u / sd**2) / curvature
+        return u, curvature
+
+    for code in range(6):
+        moves = [(mode(code, beta + h)[0] - mode(code, beta - h)[0]) / 2e-5 for h in 1e-5 * np.eye(2)]
+        for row in np.flatnonzero(design.groups[0].codes == code)[:3]:
+            slope = design.X[row] + moves
+            assert out[row] ** 2 == pytest.approx(slope @ C @ slope + 1 / mode(code, beta)[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("estimand", ["typical", "population"])
+def test_the_error_of_a_mean_by_differences(slopes, estimand):
+    """√(J C J′) with J by differences of the mean in β and θ, good to 1e-6."""
+    solution = slopes.solution
+    X, z = slopes.design.fixed_matrix(NEW), np.column_stack([np.ones(3), (NEW.urban == "Y").to_numpy(float)])
+
+    def mean(parameters):
+        (lam,) = factors(parameters[6:], (2,))
+        variance = ((z @ lam) ** 2).sum(axis=1) * (estimand == "population")
+        return averaged_mean(X @ parameters[:6], variance, slopes.design.family.link)[0]
+
+    at = np.concatenate([solution.beta, solution.theta])
+    steps = 1e-4 * np.sqrt(np.diag(solution.covariance))
+    J = np.column_stack([(mean(at + e) - mean(at - e)) / (2 * e.sum()) for e in np.diag(steps)])
+    expected = np.sqrt(np.einsum("ip,pq,iq->i", J, solution.covariance, J))
+    np.testing.assert_allclose(slopes.predict(NEW, estimand=estimand).std_error, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("estimand", ["conditional", "typical", "population"])

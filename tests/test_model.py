@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bayesmlm.errors import DataError, SpecError
+from bayesmlm.errors import BayesmlmError, DataError, SpecError
 from bayesmlm.model import Model
 from bayesmlm.spec import DataSource, Spec
 
@@ -76,3 +76,5 @@ def test_what_cannot_be_bound_raises_at_once(toy):
         Model("y ~ xx", toy)
     with pytest.raises(SpecError, match="no family"):
         Model("y ~ x", toy, family="gausian")
+    with pytest.raises(BayesmlmError, match=r"priors|normal"):
+        Model("y ~ x", toy, priors="normal(0, 1)")

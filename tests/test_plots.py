@@ -11,6 +11,8 @@ import xarray as xr
 import bayesmlm as bm
 from bayesmlm import plots
 from bayesmlm.errors import DataError, FitError
+from bayesmlm.plots.canvas import MARKERS, PALETTE
+from bayesmlm.plots.chains import _independent_step
 
 FORMULA = "use ~ age + I(age^2) + urban + livch + (1 | district)"
 
@@ -86,7 +88,7 @@ def test_caterpillar_shows_every_group_sorted_with_its_interval(which, request):
 
 def test_caterpillar_fills_the_groups_whose_interval_leaves_zero_out(ml):
     (ax,) = plots.caterpillar(ml).axes
-    filled = next(line for line in ax.get_lines() if line.get_markerfacecolor() == plots.PALETTE[0])
+    filled = next(line for line in ax.get_lines() if line.get_markerfacecolor() == PALETTE[0])
     table = ml.table(ranef=True)
     apart = table[(table.component == "ranef") & ((table.conf_low > 0) | (table.conf_high < 0))]
     assert sorted(filled.get_xdata()) == pytest.approx(sorted(apart.estimate))
@@ -143,7 +145,7 @@ def test_coefficients_of_different_models_leave_gaps(ml, data):
     figure = drawn(plots.coefficients(ml, other))
     panels = {ax.get_title().replace("\n", " "): ax for ax in figure.axes}
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["m_02", "slopes"]
-    in_age = [line for line in panels["age"].get_lines() if line.get_marker() in plots.MARKERS]
+    in_age = [line for line in panels["age"].get_lines() if line.get_marker() in MARKERS]
     assert [line.get_ydata()[0] for line in in_age] == [0]
     assert "cor(Intercept,urban[Y] | district)" in panels
 
@@ -172,15 +174,22 @@ def test_trace_rank_draws_every_chain_of_every_quantity(posterior):
     beta = posterior.tree["posterior"]["beta"].to_numpy()
     for chain, line in enumerate(traces[1].get_lines()):
         assert line.get_ydata() == pytest.approx(beta[chain, :, 1])
-        assert line.get_color() == plots.PALETTE[chain]
+        assert line.get_color() == PALETTE[chain]
     assert (traces[-1].get_xlabel(), ranks[-1].get_xlabel()) == ("draw", "fractional rank among all draws")
     assert all(ax.texts[0].get_text().startswith("p ") for ax in ranks)
 
 
-def test_trace_rank_names_correlations(toy):
-    fit = bm.Model("y ~ x + (1 + x | g)", toy).sample(draws=30, tune=60, chains=2)
-    names = [ax.get_title(loc="left") for ax in plots.trace_rank(fit).axes[::2]]
-    assert names[2:] == ["sd(Intercept | g)", "sd(x | g)", "cor(Intercept,x | g)"]
+def test_trace_rank_names_correlations(toy, posterior):
+    # Draws made up: to sample a model with correlations would take this module's time many times over.
+    rng = np.random.default_rng(6)
+    sizes = {"beta": 2, "sd_g": 2, "cor_g": 1}
+    draws = {name: (("chain", "draw", f"{name}_term"), rng.uniform(size=(2, 30, k))) for name, k in sizes.items()}
+    model = bm.Model("y ~ x + (1 + x | g)", toy)
+    fit = replace(posterior, model=model, tree=xr.DataTree.from_dict({"posterior": xr.Dataset(draws)}))
+    figure = plots.trace_rank(fit)
+    names = [ax.get_title(loc="left") for ax in figure.axes[::2]]
+    assert names == ["Intercept", "x", "sd(Intercept | g)", "sd(x | g)", "cor(Intercept,x | g)"]
+    assert figure.axes[-2].get_lines()[1].get_ydata() == pytest.approx(draws["cor_g"][1][1, :, 0])
 
 
 def test_a_chain_apart_is_marked(posterior):
@@ -216,7 +225,7 @@ def test_ranks_are_taken_of_nearly_independent_draws(posterior):
         label = "sd_district"
         tree = {"posterior": xr.Dataset({"beta": (tuple(size), beta), label: (("chain", "draw", "district_term"), sd)})}
         fit = replace(posterior, tree=xr.DataTree.from_dict(tree))
-        assert low <= plots._independent_step(fit) <= high
+        assert low <= _independent_step(fit) <= high
 
 
 @pytest.mark.parametrize("function", [plots.trace_rank, plots.posterior_predictive_rates])

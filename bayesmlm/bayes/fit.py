@@ -105,6 +105,15 @@ class BayesFit(Fit):
         sizes = self.tree["posterior"].sizes
         return values.reshape(sizes["chain"], sizes["draw"], -1)
 
+    def thinned(self, draws: int) -> BayesFit:
+        """The fit with as few evenly spread draws of each chain as make up ``draws``, its other groups left out."""
+        import xarray as xr
+
+        posterior = self.tree["posterior"].to_dataset()
+        each = min(-(-draws // posterior.sizes["chain"]), posterior.sizes["draw"])
+        chosen = np.linspace(0, posterior.sizes["draw"] - 1, each).astype(int)
+        return BayesFit(self.model, xr.DataTree.from_dict({"posterior": posterior.isel(draw=chosen)}))
+
     def posterior_predictive(self, seed: int = 1, draws: int | None = None) -> Array:
         """Replicated responses given the groups' own effects, (draws, n).
 
@@ -112,11 +121,12 @@ class BayesFit(Fit):
         ----------
         seed : int
         draws : int, optional
-            How many posterior draws to use, evenly spread; all without it.
+            How many posterior draws to use, evenly spread over the chains; all without it.
         """
         rng = np.random.default_rng(seed)
         rows = prediction_rows(self.design, None, "conditional", "zero")
-        eta, _ = self._linear_predictor(rows, "conditional", "zero")
+        few = self if draws is None else self.thinned(draws)
+        eta, _ = few._linear_predictor(rows, "conditional", "zero")
         if draws is not None and draws < len(eta):
             eta = eta[np.linspace(0, len(eta) - 1, draws).astype(int)]
         mean = self.design.family.link.inverse(eta)

@@ -170,8 +170,9 @@ def sample_posterior(
         When the run is interrupted: nothing incomplete is returned.
     """
     for name, value, least in (("draws", draws, 1), ("chains", chains, 1), ("tune", tune or 0, 0), ("seed", seed, 0)):
-        if not isinstance(value, int) or value < least:
+        if not isinstance(value, int | np.integer) or value < least:
             raise FitError(f"{name} should be {least} or more, not {value}")
+    draws, chains, seed, tune = int(draws), int(chains), int(seed), None if tune is None else int(tune)
     check_names(design)
 
     import arviz as az

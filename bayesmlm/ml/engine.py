@@ -140,6 +140,7 @@ def _fit_glm(rows: _Rows, terms: tuple[str, ...], max_iterations: int = 60) -> t
 
     out = at(beta)
     value = float(out[0].sum())
+    heading = np.zeros(p)
     for _ in range(max_iterations):
         info = rows.X.T @ (out[2][:, None] * rows.X)
         gradient = rows.X.T @ out[1]
@@ -150,8 +151,11 @@ def _fit_glm(rows: _Rows, terms: tuple[str, ...], max_iterations: int = 60) -> t
         except np.linalg.LinAlgError:
             break
         decrement = float(gradient @ step)
+        if decrement > 1e-6:
+            # The last step that stands clear of rounding: what is left of separation moves along it.
+            heading = step
         if decrement < 1e-16 * (1.0 + abs(value)):
-            if _separating_direction(info, rows) is not None:
+            if _separating_direction(info, rows, heading) is not None:
                 break
             return beta, info, value
         size = 1.0
@@ -166,7 +170,7 @@ def _fit_glm(rows: _Rows, terms: tuple[str, ...], max_iterations: int = 60) -> t
         beta, out, value = beta + size * step, new, new_value
         if np.abs(beta).max() > 1e3:
             break
-    direction = _separating_direction(rows.X.T @ (out[2][:, None] * rows.X), rows)
+    direction = _separating_direction(rows.X.T @ (out[2][:, None] * rows.X), rows, heading)
     weight: Array = np.abs(beta if direction is None else direction)
     names = [term for term, s in zip(terms, weight, strict=True) if s > 0.5 * weight.max() and term != "Intercept"]
     names = names or list(terms[:1])
@@ -177,11 +181,18 @@ def _fit_glm(rows: _Rows, terms: tuple[str, ...], max_iterations: int = 60) -> t
     )
 
 
-def _separating_direction(information: Array, rows: _Rows) -> Array | None:
+def _separating_direction(information: Array, rows: _Rows, heading: Array) -> Array | None:
     """A direction of β along which the likelihood never falls, where Newton's method found hardly any information.
 
     Along it every row with successes only moves up or stays, every row with failures only moves down or stays, and
     rows with both stay (Albert & Anderson, 1984).
+
+    Parameters
+    ----------
+    information : ndarray, shape (p, p)
+    rows : _Rows
+    heading : ndarray, shape (p,)
+        Where Newton's method was going: the likeliest such direction.
 
     Returns
     -------
@@ -192,9 +203,12 @@ def _separating_direction(information: Array, rows: _Rows) -> Array | None:
     no_failure = (rows.y >= rows.trials) & (rows.link != kernels.LOG)
     no_success = rows.y <= 0.0
     values, vectors = np.linalg.eigh(information)
-    for value, vector in zip(values, vectors.T, strict=True):
-        if value > 1e-6 * max(values[-1], 1e-6 * float(rows.trials.sum())):
-            break
+    small = values < 1e-6 * max(values[-1], 1e-6 * float(rows.trials.sum()))
+    if not small.any():
+        return None
+    for vector in (heading, *vectors.T[small]):
+        if not np.abs(rows.X @ vector).max() > 0.0:
+            continue
         moved = rows.X @ vector
         moved = moved / np.abs(moved).max()
         for sign in (1.0, -1.0):
@@ -334,7 +348,7 @@ def solve_ml(design: Design, n_agq: int = 1) -> MLSolution:
     (-1206.8078, 0.4609)
     """
     began = time.perf_counter()
-    if not isinstance(n_agq, int) or n_agq < 1:
+    if not isinstance(n_agq, int | np.integer) or n_agq < 1:
         raise FitError(f"n_agq should be 1 (Laplace) or more quadrature points, not {n_agq}")
     rows = _rows(design)
     _refuse_constant(design, rows)

@@ -343,8 +343,8 @@ h2 { font-size: 1.3rem; margin: 2.5rem 0 0.5rem; padding-top: 0.75rem; border-to
 a { color: var(--link); }
 code { font: 0.9em ui-monospace, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 nav { position: sticky; top: 0; z-index: 1; background: #fff; border-bottom: 1px solid var(--rule); }
-nav ul { display: flex; gap: 0 1.25rem; overflow-x: auto; list-style: none; }
-nav ul { max-width: 60rem; margin: 0 auto; padding: 0 1rem; }
+nav ul { display: flex; gap: 0 1.25rem; overflow-x: auto; max-width: 60rem; margin: 0 auto; padding: 0 1rem;
+  list-style: none; }
 nav a { display: block; padding: 0.6rem 0; white-space: nowrap; }
 .models { padding-left: 1.4rem; }
 .models li { margin-bottom: 1rem; }
