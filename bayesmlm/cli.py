@@ -89,14 +89,14 @@ def compare(
     import pandas as pd
     from rich.console import Console
 
-    from bayesmlm.screen import rich_table
+    from bayesmlm.screen import ladder_table, loo_table
 
     console, found = Console(), False
-    for name, title in (("ladder", "Likelihood ladder"), ("loo", "Leave-one-out prediction")):
+    for name, shown in (("ladder", ladder_table), ("loo", loo_table)):
         file = folder / "tables" / f"{name}.csv"
         if file.is_file():
             found = True
-            console.print(rich_table(pd.read_csv(file), title))
+            console.print(shown(pd.read_csv(file, dtype={"model": "str"})))
     if not found:
         raise DataError(f"{folder} holds no comparisons; make them with: bayesmlm run SPECS.toml --out {folder}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from bayesmlm.errors import SpecError, among
 from bayesmlm.fit import Fit
 from bayesmlm.model import Model, read_source
 from bayesmlm.rundir import RunDirectory, fingerprint
-from bayesmlm.screen import Display, rich_table, side_by_side_cells
+from bayesmlm.screen import Display, ladder_table, loo_table, rich_table, side_by_side_cells
 from bayesmlm.spec import METHODS, Spec, dump_specs, load_specs, title_of
 
 if TYPE_CHECKING:
@@ -126,22 +127,11 @@ def _ladder(outcomes: Sequence[Outcome], run: RunDirectory, display: Display) ->
     table = anova(*fits)
     notes = list(table.attrs["notes"])
     run.write_table("ladder", table)
-    shown = table.assign(
-        p_value=[_p(value) for value in table.p_value],
-        df=table.df.astype("Int64").astype(str).replace("<NA>", ""),
-    )
-    display.show(
-        rich_table(shown, "Likelihood ladder: each model against the one before it",
-                   {"aic": ".1f", "bic": ".1f", "loglik": ".2f", "chisq": ".3f"})
-    )  # fmt: skip
+    display.show(ladder_table(table))
     for note in notes:
         display.show(note)
     display.show("")
     return table, notes
-
-
-def _p(value: float) -> str:
-    return "" if value != value else f"{value:.3g}"
 
 
 def _loo(outcomes: Sequence[Outcome], run: RunDirectory, display: Display, resume: bool) -> tuple[Any, list[str]]:
@@ -167,10 +157,7 @@ def _loo(outcomes: Sequence[Outcome], run: RunDirectory, display: Display, resum
             run.write_table("loo", table)
             run.record["loo"] = {"fingerprint": digest, "notes": notes}
             run.save()
-    display.show(
-        rich_table(table, "Leave-one-out prediction (PSIS-LOO given the groups), best first",
-                   {"elpd": ".1f", "se": ".1f", "p": ".1f", "elpd_diff": ".1f", "dse": ".1f", "weight": ".2f"})
-    )  # fmt: skip
+    display.show(loo_table(table))
     for note in notes:
         display.show(note)
     display.show("")
@@ -179,7 +166,7 @@ def _loo(outcomes: Sequence[Outcome], run: RunDirectory, display: Display, resum
 
 def _report(
     title: str, outcomes: Sequence[Outcome], tables: dict[str, Any], ladder: tuple[Any, list[str]],
-    loo: tuple[Any, list[str]], run: RunDirectory, display: Display,
+    loo: tuple[Any, list[str]], run: RunDirectory, display: Display, resume: bool,
 ) -> Path:  # fmt: skip
     from bayesmlm.report.html import Entry, render
 
@@ -201,7 +188,13 @@ def _report(
         for method, entry in methods.items():
             seed = f", seed {entry['seed']}" if "seed" in entry else ""
             facts[f"{name} {method}"] = f"{entry['seconds']:.3g} s{seed}"
+    parts = [title, *(f"{outcome.spec.name} {outcome.spec.note}" for outcome in outcomes)]
+    parts += [entry["fingerprint"] for methods in run.record["models"].values() for entry in methods.values()]
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     with display.step("report"):
+        if resume and run.record.get("report") == digest and (run.path / "report.html").is_file():
+            return run.path / "report.html"
+        run.record["report"] = digest
         return run.write_text("report.html", render(title, entries, *ladder, *loo, facts))
 
 
@@ -269,7 +262,7 @@ def run_specs(
         "spec": path.name,
         "versions": _versions(),
         "models": run.record.get("models", {}) if keep else {},
-        **({"loo": run.record["loo"]} if keep and "loo" in run.record else {}),
+        **{part: run.record[part] for part in ("loo", "report") if keep and part in run.record},
     }
     run.write_text("spec.toml", dump_specs(specs, title))
     run.save()
@@ -295,7 +288,7 @@ def run_specs(
             tables[outcome.spec.name] = _show_model(outcome, display, run)
         ladder = _ladder(outcomes, run, display)
         loo = _loo(outcomes, run, display, keep)
-        report = _report(title, outcomes, tables, ladder, loo, run, display)
+        report = _report(title, outcomes, tables, ladder, loo, run, display, resume and not only)
     run.record["seconds"] = round(time.perf_counter() - began, 2)
     run.save()
     console.print(f"{len(outcomes)} models in {run.record['seconds']:.0f} s. Report: {report}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-__all__ = ["Display", "rich_table", "show_number", "side_by_side_cells", "with_error"]
+__all__ = ["Display", "ladder_table", "loo_table", "rich_table", "show_number", "side_by_side_cells", "with_error"]
 
 
 def show_number(value: Any, scale: float | None = None) -> str:
@@ -63,6 +63,20 @@ def rich_table(table: pd.DataFrame, title: str, formats: Mapping[str, str] | Non
         out.add_row(*cells)
     # A title of its own line: rich would fold one to the width of the table.
     return Group(Text(title, style="bold"), out)
+
+
+def ladder_table(table: pd.DataFrame) -> Any:
+    """What ``anova`` returns, for the terminal."""
+    df = ["" if np.isnan(value) else f"{value:.0f}" for value in table.df]
+    shown = table.assign(df=df, p_value=["" if np.isnan(p) else f"{p:.3g}" for p in table.p_value])
+    title = "Likelihood ladder: each model against the one before it"
+    return rich_table(shown, title, {"aic": ".1f", "bic": ".1f", "loglik": ".2f", "chisq": ".3f"})
+
+
+def loo_table(table: pd.DataFrame) -> Any:
+    """What ``compare(by="loo")`` returns, for the terminal."""
+    formats = dict.fromkeys(("elpd", "se", "p", "elpd_diff", "dse"), ".1f") | {"weight": ".2f"}
+    return rich_table(table, "Leave-one-out prediction (PSIS-LOO given the groups), best first", formats)
 
 
 def with_error(estimate: float, error: float) -> str:
