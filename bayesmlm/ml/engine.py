@@ -11,7 +11,7 @@ import numpy as np
 
 from bayesmlm.design import Design
 from bayesmlm.errors import FitError
-from bayesmlm.laplace import agq, covariance, kernels, modes, pls
+from bayesmlm.laplace import agq, covariance, kernels
 from bayesmlm.ml.optimise import Optimum, maximise
 
 __all__ = ["MLSolution", "solve_ml"]
@@ -256,6 +256,9 @@ def _scalar(design: Design, rows: _Rows, n_agq: int) -> _Integrated:
 
 
 def _blocked(design: Design, rows: _Rows) -> _Integrated:
+    # The kernels of any structure are many: a model of one scalar term does not wait for them.
+    from bayesmlm.laplace import modes, pls
+
     terms = [pls.RandomTerm(g.codes, g.z / g.scales, g.n_levels) for g in design.groups]
     blocks = pls.block_structure(terms)
     # θ is kept in the design's order of terms; the blocks have their own.
