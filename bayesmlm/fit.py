@@ -39,6 +39,13 @@ def check_level(level: float) -> float:
     return level
 
 
+def check_kind(kind: str) -> str:
+    """Refuse a scale of predictions that does not exist."""
+    if kind not in ("response", "link"):
+        raise FitError(f'kind should be "response" or "link", not "{kind}"')
+    return kind
+
+
 def wald_limits(estimate: Array, std_error: Array, level: float) -> tuple[Array, Array]:
     """Normal-theory limits.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bayesmlm.bayes.diagnostics import Diagnostics, diagnose
 from bayesmlm.errors import FitError
-from bayesmlm.fit import ESTIMANDS, Fit, check_level, labelled, labels, prediction_rows, ranef_labels
+from bayesmlm.fit import ESTIMANDS, Fit, check_kind, check_level, labelled, labels, prediction_rows, ranef_labels
 from bayesmlm.laplace import kernels
 from bayesmlm.prediction import averaged_mean
 
@@ -234,8 +234,7 @@ class BayesFit(Fit):
         import pandas as pd
 
         check_level(level)
-        if kind not in ("response", "link"):
-            raise FitError(f'kind should be "response" or "link", not "{kind}"')
+        check_kind(kind)
         rows = prediction_rows(self.design, newdata, estimand, new_groups)
         eta, spread = self._linear_predictor(rows, estimand, new_groups)
         link = self.design.family.link

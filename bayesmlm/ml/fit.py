@@ -12,6 +12,7 @@ from bayesmlm.errors import FitError
 from bayesmlm.fit import (
     ESTIMANDS,
     Fit,
+    check_kind,
     check_level,
     labelled,
     labels,
@@ -235,8 +236,7 @@ class MLFit(Fit):
         import pandas as pd
 
         check_level(level)
-        if kind not in ("response", "link"):
-            raise FitError(f'kind should be "response" or "link", not "{kind}"')
+        check_kind(kind)
         design, solution = self.design, self.solution
         rows = prediction_rows(design, newdata, estimand, new_groups)
         p, link = len(design.terms), design.family.link
