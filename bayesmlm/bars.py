@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 from bayesmlm.errors import FormulaError
@@ -431,6 +432,11 @@ def parse_formula(text: str) -> Formula:
     if not isinstance(text, str) or not text.strip():
         raise FormulaError('the formula is empty; write for example "use ~ age + (1 | district)"')
     try:
-        return _Parser(text).formula()
+        return _parsed(text)
     except RecursionError:
         raise FormulaError("the formula is nested too deeply to be read; write it with fewer parentheses") from None
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Formula:
+    return _Parser(text).formula()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayesmlm.bars import Bar, Formula
-from bayesmlm.errors import BayesmlmError, DataError, among
-from bayesmlm.expressions import FUNCTIONS, canonical, columns_of
+from bayesmlm.errors import DataError, among
+from bayesmlm.expressions import columns_of
 from bayesmlm.families import Family
 from bayesmlm.frames import complete_rows, level_text, row_count, select
+from bayesmlm.model_matrix import materialise, model_matrix
 from bayesmlm.priors import ResolvedPriors, resolve_priors
 from bayesmlm.response import Response, listed, numbers, read_response
 from bayesmlm.spec import Spec
@@ -55,7 +58,7 @@ class Scaling:
         return np.ascontiguousarray((X - self.means) / self.scales)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Group:
     """One random-effect term: codes into the groups, and the columns that vary by group.
 
@@ -65,25 +68,39 @@ class Group:
         Name of the grouping, ``urban:district``.
     terms : tuple of str
         Names of the columns, ``("Intercept", "age")``.
-    levels : tuple of str
-        Names of the groups that were observed, in order.
     codes : ndarray of int, shape (n,)
     z : ndarray, shape (n, k)
         On the user's scale.
     scales : ndarray, shape (k,)
         Internal column = column / scale (never centred: that would change the covariance structure).
+    factors : tuple of str
+        The columns whose combinations are the groups.
+    factor_levels : tuple of array
+        Their levels, as they are in the data.
+    cells : ndarray of int, shape (n_levels,)
+        The combinations observed, in order; the last factor's level varies fastest.
+    matrix_spec : formulaic.ModelSpec or None
+        Makes the columns for new data; None for an intercept.
     """
 
     name: str
     terms: tuple[str, ...]
-    levels: tuple[str, ...]
     codes: Array
     z: Array
     scales: Array
     factors: tuple[str, ...]
-    factor_levels: tuple[tuple[Any, ...], ...] = field(repr=False)
+    factor_levels: tuple[Any, ...] = field(repr=False)
     cells: Array = field(repr=False)
     matrix_spec: Any = field(repr=False, default=None)
+
+    @cached_property
+    def levels(self) -> tuple[str, ...]:
+        """Names of the groups, in order; minted when first read, because there may be a million."""
+        parts, remaining = [], self.cells
+        for known in reversed(self.factor_levels):
+            remaining, places = np.divmod(remaining, len(known))
+            parts.append(np.array([level_text(level) for level in known.tolist()], dtype=object)[places])
+        return tuple(map(":".join, zip(*reversed(parts), strict=True)))
 
     @property
     def pairs(self) -> tuple[str, ...]:
@@ -93,7 +110,7 @@ class Group:
     @property
     def n_levels(self) -> int:
         """How many groups there are."""
-        return len(self.levels)
+        return len(self.cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +130,8 @@ class Design:
         Columns left out because others determine them.
     groups : tuple of Group
     offset, weights, freq : ndarray, shape (n,)
+        Weights that were not given are ones without memory of their own, read-only, as are the trials of a 0/1
+        response and the column of a random intercept.
     rows : ndarray of int, shape (n,)
         Positions of the rows in the user's data.
     n_rows : int
@@ -186,7 +205,7 @@ class Design:
             return np.ones((row_count(data), len(self.terms)))
         _refuse_incomplete(frame)
         frame = _as_trained(frame, self.fixed_levels)
-        return _materialise(self.matrix_spec, frame)[:, self.kept_columns]
+        return materialise(self.matrix_spec, frame)[:, self.kept_columns]
 
     def offset_of(self, data: Any) -> Array:
         """Offset for new data, shape (m,); an offset that was given as an array counts as 0 there."""
@@ -208,12 +227,15 @@ class Design:
         codes : ndarray of int, shape (m,)
         z : ndarray, shape (m, k)
         """
+        import pandas as pd
+
         frame = select(data, group.factors)
         index = np.zeros(len(frame), dtype=np.int64)
         known = np.ones(len(frame), dtype=bool)
         for factor, levels in zip(group.factors, group.factor_levels, strict=True):
-            place = {level: i for i, level in enumerate(levels)}
-            codes = np.array([place.get(_plain_level(value), -1) for value in frame[factor]], dtype=np.int64)
+            place = {_plain_level(level): i for i, level in enumerate(levels.tolist())}
+            codes, uniques = pd.factorize(frame[factor])
+            codes = np.array([place.get(_plain_level(value), -1) for value in uniques] + [-1], dtype=np.int64)[codes]
             known &= codes >= 0
             index = index * len(levels) + codes
         where = np.minimum(np.searchsorted(group.cells, index), len(group.cells) - 1)
@@ -227,7 +249,7 @@ class Design:
         columns = sorted(str(v) for v in group.matrix_spec.required_variables)
         frame = _as_trained(select(data, columns), self.fixed_levels)
         _refuse_incomplete(frame)
-        return _materialise(group.matrix_spec, frame)
+        return materialise(group.matrix_spec, frame)
 
 
 def _plain_level(value: Any) -> Any:
@@ -268,100 +290,51 @@ def _as_trained(frame: pd.DataFrame, levels: Mapping[str, tuple[str, ...]]) -> p
     return frame
 
 
-# fixed part -----------------------------------------------------------------------------------------------
+# columns --------------------------------------------------------------------------------------------------
 
 
-def _materialiser() -> Any:
-    """formulaic's pandas materialiser with our names: ``urban[Y]`` and ``I(age^2)``, minted as columns are made."""
-    from formulaic.materializers import PandasMaterializer
-    from interface_meta import override
-
-    if "bayesmlm" in PandasMaterializer.REGISTERED_NAMES:
-        return PandasMaterializer.REGISTERED_NAMES["bayesmlm"]
-
-    class Materialiser(PandasMaterializer):
-        REGISTER_NAME = "bayesmlm"
-        REGISTER_INPUTS = ()
-
-        @override
-        def _flatten_encoded_evaled_factor(self, name: str, values: Any) -> dict[str, Any]:
-            label = canonical(name) if "(" in name else name
-            if not isinstance(values, dict):
-                return {label: values}
-            columns = {k: v for k, v in values.items() if not (isinstance(k, str) and k.startswith("__"))}
-            # Columns of a basis are numbered from 1, as in R; formulaic numbers raw polynomials from 0.
-            shift = 1 if label.startswith("poly(") and 0 in columns else 0
-            return {f"{label}[{level + shift if shift else level}]": column for level, column in columns.items()}
-
-    return Materialiser
+def _blocks(X: Array, rows: int = 65536) -> Iterator[Array]:
+    """Cut X into blocks of rows, so that what is made of one at a time takes little memory."""
+    return (X[start : start + rows] for start in range(0, len(X), rows))
 
 
-def _context() -> dict[str, Any]:
-    from formulaic.transforms import TRANSFORMS
-
-    return {**FUNCTIONS, "factor": TRANSFORMS["C"]}
-
-
-def _model_matrix(text: str, frame: pd.DataFrame) -> tuple[Array, tuple[str, ...], Any]:
-    """Model matrix, its column names and the fitted formulaic spec of one formula text."""
-    from formulaic.errors import FormulaicError
-    from formulaic.model_spec import ModelSpec
-
-    try:
-        with np.errstate(all="ignore"):
-            spec = ModelSpec.from_spec(text, materializer=_materialiser().REGISTER_NAME, na_action="ignore")
-            matrix = spec.get_model_matrix(frame, context=_context())
-    except (FormulaicError, ValueError, TypeError, KeyError, IndexError) as error:
-        if isinstance(error, BayesmlmError):
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            f'the formula part "{text.replace("**", "^")}" cannot be evaluated on the data: {reason}'
-        ) from None
-    X, names = np.asarray(matrix, dtype=float), tuple(matrix.columns)
-    for j, name in enumerate(names):
-        strange = ~np.isfinite(X[:, j])
-        if strange.any():
-            row = int(np.argmax(strange))
-            raise DataError(
-                f'"{name}" is {X[row, j]:g} in row {int(frame.index[row])} (counting from 0): '
-                f"the function is not defined for the value there; transform the column otherwise"
-            )
-    return X, names, matrix.model_spec
+def _mean_square(X: Array, centre: Any = 0.0) -> Array:
+    """Mean square of every column about its centre, shape (p,)."""
+    return sum(((block - centre) ** 2).sum(axis=0) for block in _blocks(X)) / len(X)
 
 
-def _materialise(matrix_spec: Any, frame: pd.DataFrame) -> Array:
-    return np.asarray(matrix_spec.get_model_matrix(frame, context=_context()), dtype=float)
+def _slope_sds(X: Array, terms: tuple[str, ...]) -> Array:
+    """Standard deviation of every column, shape (p,); 0 for an intercept."""
+    slopes = np.array([term != "Intercept" for term in terms], dtype=float)
+    return np.sqrt(_mean_square(X, X.mean(axis=0))) * slopes
 
 
-def _independent(X: Array, tolerance: float = 1e-6) -> Array:
+def _independent(X: Array, scaling: Scaling, tolerance: float = 1e-6) -> Array:
     """Mark the columns that no earlier columns determine, shape (p,): Gram-Schmidt on the Gram matrix.
 
-    The columns are expected to be scaled; a column whose residual norm is below ``tolerance`` of its own is
-    determined (R's ``lm`` and lme4 drop at 1e-7 by QR; the Gram matrix resolves 1e-6 of centred columns).
+    A column whose residual norm is below ``tolerance`` of its own, both scaled, is determined (R's ``lm`` and lme4
+    drop at 1e-7 by QR; the Gram matrix resolves 1e-6 of centred columns).
     """
-    gram = X.T @ X
-    p = len(gram)
-    kept: list[int] = []
-    L = np.zeros((0, 0))
+    p = X.shape[1]
+    gram = np.zeros((p, p))
+    for block in map(scaling.apply, _blocks(X)):
+        gram += block.T @ block
+    lengths = gram.diagonal().copy()
+    kept = np.zeros(p, dtype=bool)
     for j in range(p):
-        cross = np.linalg.solve(L, gram[kept, j]) if kept else np.zeros(0)
-        residual = gram[j, j] - cross @ cross
-        if residual > tolerance**2 * gram[j, j] and gram[j, j] > 0.0:
-            grown = np.zeros((len(kept) + 1, len(kept) + 1))
-            grown[:-1, :-1], grown[-1, :-1], grown[-1, -1] = L, cross, np.sqrt(residual)
-            L = grown
-            kept.append(j)
-    return np.isin(np.arange(p), kept)
+        kept[j] = gram[j, j] > tolerance**2 * lengths[j]
+        if kept[j]:
+            gram -= np.outer(gram[j], gram[j] / gram[j, j])  # what is left of the columns beside column j
+    return kept
 
 
 def _scaling(X: Array, terms: tuple[str, ...]) -> Scaling:
     intercept = terms.index("Intercept") if "Intercept" in terms else -1
     means = X.mean(axis=0) if intercept >= 0 else np.zeros(X.shape[1])
-    spread = np.sqrt(np.maximum(np.mean(X * X, axis=0) - means * means, 0.0))
+    spread = np.sqrt(np.maximum(_mean_square(X) - means * means, 0.0))
     # Two passes where cancellation would spoil the one-pass variance.
     close = spread < 1e-3 * np.abs(means)
-    spread[close] = (X[:, close] - means[close]).std(axis=0)
+    spread[close] = np.sqrt(_mean_square(X[:, close], means[close]))
     # A constant column is collinear with the intercept: scale 1 lets it be found and named.
     constant = spread <= 1e-12 * np.maximum(np.abs(means), 1.0)
     spread[constant] = 1.0
@@ -373,41 +346,43 @@ def _scaling(X: Array, terms: tuple[str, ...]) -> Scaling:
 # groups ---------------------------------------------------------------------------------------------------
 
 
-def _group(bar: Bar, frame: pd.DataFrame) -> Group:
+def _factor(values: pd.Series) -> tuple[Array, Any]:
+    """Codes of a column, and its levels in order."""
     import pandas as pd
 
-    index = np.zeros(len(frame), dtype=np.int64)
-    factor_levels: list[tuple[Any, ...]] = []
-    for factor in bar.factors:
-        values = frame[factor]
-        if values.dtype == "category":
-            codes, levels = values.cat.codes.to_numpy(), list(values.cat.categories)
-        else:
-            codes, uniques = pd.factorize(values.to_numpy(), sort=True)
-            levels = list(uniques)
-        factor_levels.append(tuple(_plain_level(level) for level in levels))
-        index = index * len(levels) + codes
-    cells, codes = np.unique(index, return_inverse=True)
-    parts: list[list[str]] = []
-    remaining = cells
-    for known in reversed(factor_levels):
-        parts.insert(0, [level_text(known[i]) for i in remaining % len(known)])
-        remaining = remaining // len(known)
-    levels_text = tuple(":".join(names) for names in zip(*parts, strict=True))
+    if values.dtype == "category":
+        return values.array.codes, values.array.categories
+    return pd.factorize(values, sort=True)
+
+
+def _cross(codes: Sequence[Array], sizes: Sequence[int]) -> tuple[Array, Array]:
+    """Cross factors: codes into the combinations that occur, and these combinations, the last factor fastest."""
+    import pandas as pd
+
+    index = codes[0].astype(np.int64)
+    for own, size in zip(codes[1:], sizes[1:], strict=True):
+        index *= size
+        index += own
+    n_cells = math.prod(sizes)
+    if n_cells <= len(index) and np.bincount(index, minlength=n_cells).all():
+        return index, np.arange(n_cells)  # every combination occurs: nothing to look up
+    return pd.factorize(index, sort=True)
+
+
+def _group(bar: Bar, frame: pd.DataFrame) -> Group:
+    factors, levels = zip(*(_factor(frame[factor]) for factor in bar.factors), strict=True)
+    codes, cells = _cross(factors, [len(known) for known in levels])
     if bar.columns.strip() == "1":
         terms: tuple[str, ...] = ("Intercept",)
-        z, matrix_spec = np.ones((len(frame), 1)), None
+        z, scales, matrix_spec = np.broadcast_to(1.0, (len(frame), 1)), np.ones(1), None
     else:
-        z, terms, matrix_spec = _model_matrix(bar.columns, frame)
-        kept = _independent(z / np.maximum(np.sqrt(np.mean(z * z, axis=0)), 1e-300))
+        z, terms, matrix_spec = model_matrix(bar.columns, frame)
+        scales = np.sqrt(_mean_square(z))
+        kept = _independent(z, Scaling(np.zeros(len(terms)), np.maximum(scales, 1e-300), -1))
         if not kept.all():
             lost = ", ".join(t for t, keep in zip(terms, kept, strict=True) if not keep)
             raise DataError(f"({bar.columns} | {bar.name}): {lost} is determined by the other columns; leave it out")
-    scales = np.sqrt(np.mean(z * z, axis=0))
-    return Group(
-        bar.name, terms, levels_text, codes.astype(np.int32), z, scales,
-        bar.factors, tuple(factor_levels), cells, matrix_spec,
-    )  # fmt: skip
+    return Group(bar.name, terms, codes.astype(np.int32), z, scales, bar.factors, levels, cells, matrix_spec)
 
 
 def _check_groups(groups: tuple[Group, ...], response: Response, family: Family) -> None:
@@ -418,7 +393,12 @@ def _check_groups(groups: tuple[Group, ...], response: Response, family: Family)
                 f'the grouping "{group.name}" has one level only ("{group.levels[0]}"); '
                 f"a variance between groups needs at least two, so leave (… | {group.name}) out"
             )
-        if group.n_levels == n and family.name != "poisson" and response.is_binary:
+        if group.n_levels == n and family.name == "gaussian":
+            raise DataError(
+                f'the grouping "{group.name}" has a level of its own for each of the {n} rows: its variance and the '
+                f"residual's cannot be told apart; group by something coarser"
+            )
+        if group.n_levels == n and family.is_binary and response.is_binary:
             raise DataError(
                 f'the grouping "{group.name}" has a level of its own for each of the {n} rows, and one 0/1 answer '
                 f"cannot tell its group apart from chance; group by something coarser"
@@ -488,12 +468,12 @@ def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, o
             f"{int((~keep).sum())} of {n_rows} rows were left out because a value is missing in {', '.join(holes)}."
         )
         frame = frame[keep]
-    for name in frame.columns:
-        if frame[name].dtype == "category":
-            frame[name] = (
-                frame[name].cat.remove_unused_categories() if name not in formula.response_columns else frame[name]
-            )
-    ones = np.ones(len(frame))
+    for name, values in frame.items():
+        if values.dtype == "category" and name not in formula.response_columns:
+            counts = np.bincount(values.array.codes, minlength=len(values.array.categories))
+            if not counts.all():
+                frame[name] = values.array.remove_unused_categories()
+    ones = np.broadcast_to(1.0, len(frame))
     picked = {name: None if values is None else values[keep] for name, values in extras.items()}
     for name in ("weights", "freq"):
         values = picked[name]
@@ -507,11 +487,11 @@ def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, o
     if response.levels and response.event:
         notes.append(f'The response counts {response.name} = "{response.event}".')
 
-    X, terms, matrix_spec = _model_matrix(formula.fixed, frame)
+    X, terms, matrix_spec = model_matrix(formula.fixed, frame)
     if X.shape[1] == 0 and not formula.bars:
         raise DataError(f'the formula "{formula.text}" has no fixed effects and no groups: nothing is left to estimate')
     scaling = _scaling(X, terms)
-    kept = _independent(scaling.apply(X))
+    kept = _independent(X, scaling)
     dropped = tuple(term for term, k in zip(terms, kept, strict=True) if not k)
     if dropped:
         notes.append(
@@ -526,14 +506,13 @@ def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, o
     offset_total = picked["offset"] if picked["offset"] is not None else np.zeros(len(frame))
     for text in formula.offsets:
         offset_total = offset_total + numbers(frame, text, "the offset")
-    intercept_mask = np.array([term != "Intercept" for term in terms], dtype=float)
-    sds = X.std(axis=0) * intercept_mask if X.size else np.zeros(0)
+    spread = (float(response.y.mean()), float(response.y.std()) or 1.0) if family.name == "gaussian" else None
     priors = resolve_priors(
-        spec.priors, terms, sds,
-        tuple((g.name, g.terms, np.where(np.array(g.terms) == "Intercept", 0.0, g.z.std(axis=0))) for g in groups),
+        spec.priors, terms, _slope_sds(X, terms), tuple((g.name, g.terms, _slope_sds(g.z, g.terms)) for g in groups),
+        spread,
     )  # fmt: skip
     fixed_levels = {
-        name: tuple(frame[name].cat.categories)
+        name: tuple(frame[name].array.categories.tolist())
         if frame[name].dtype == "category"
         else tuple(_plain_level(level) for level in sorted(frame[name].unique()))
         for name in matrix_factors(formula)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ _PASSIVE = (
 )  # fmt: skip
 
 
+@lru_cache(maxsize=1024)
 def canonical(text: str) -> str:
     """Write an expression the one way it is known by: R's ``^`` for powers, regular spacing.
 
@@ -102,6 +104,7 @@ def check_expression(text: str) -> ast.Expression:
     return tree
 
 
+@lru_cache(maxsize=1024)
 def columns_of(text: str) -> tuple[str, ...]:
     """Names of the columns an expression reads, in order of appearance.
 

@@ -68,7 +68,8 @@ def select(data: Any, columns: Sequence[str]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Its index is the row's position in ``data``.
+        Its index is the row's position in ``data``.  It may share memory with ``data``: columns may be replaced, but
+        not written into.
 
     Raises
     ------
@@ -84,37 +85,42 @@ def select(data: Any, columns: Sequence[str]) -> pd.DataFrame:
         ...
     bayesmlm.errors.DataError: the data have no column "x"; there are: y
     """
-    import narwhals.stable.v2 as nw
     import pandas as pd
 
     frame = _native(data)
+    there = set(frame.columns)
     for name in columns:
-        if name not in frame.columns:
+        if name not in there:
             raise DataError(f'the data have no column "{name}"; {among(name, frame.columns)}')
     if len(frame) == 0:
         raise DataError("the data have no rows; check how they were read or filtered")
-    taken: dict[str, Any] = {}
-    for name in columns:
-        series = frame[name]
-        dtype = series.dtype
-        if dtype in (nw.Categorical, nw.Enum):
-            levels = series.cat.get_categories().to_list()
-            taken[name] = pd.Categorical(series.to_list(), categories=levels)
-        elif dtype == nw.Boolean:
-            taken[name] = pd.Categorical(series.to_list(), categories=[False, True])
-        elif dtype.is_numeric():
-            taken[name] = series.to_numpy()
-        elif dtype in (nw.String, nw.Object):
-            if pd.api.types.infer_dtype(series.to_list(), skipna=True) in ("mixed", "mixed-integer"):
-                raise DataError(f'column "{name}" holds both text and numbers; make it one or the other')
-            taken[name] = pd.Series(series.to_list(), dtype="str" if dtype == nw.String else None).to_numpy(
-                dtype=object
-            )
-        else:
-            raise DataError(
-                f'column "{name}" holds {dtype}, which a model cannot use; turn it into numbers or text first'
-            )
-    return pd.DataFrame(taken, index=pd.RangeIndex(len(frame)))
+    taken = {name: _values(name, frame.get_column(name)) for name in columns}
+    return pd.DataFrame(taken, index=pd.RangeIndex(len(frame)), copy=False)
+
+
+def _values(name: str, series: Any) -> Any:
+    """One column: numbers, text, or a factor with its levels in the data's order; nothing is copied without need."""
+    import narwhals.stable.v2 as nw
+    import pandas as pd
+
+    dtype, native = series.dtype, series.to_native()
+    own = native.dtype if isinstance(native, pd.Series) else None
+    if dtype.is_numeric():
+        return series.to_numpy()
+    if isinstance(own, pd.CategoricalDtype):
+        return native.array.as_unordered() if native.array.ordered else native.array
+    if own == "str":
+        return native.array
+    if dtype in (nw.Categorical, nw.Enum):
+        return pd.Categorical(series.to_list(), categories=series.cat.get_categories().to_list())
+    if dtype == nw.Boolean:
+        return pd.Categorical(series.to_numpy(), categories=[False, True])
+    if dtype in (nw.String, nw.Object):
+        values = series.to_list()
+        if pd.api.types.infer_dtype(values, skipna=True) in ("mixed", "mixed-integer"):
+            raise DataError(f'column "{name}" holds both text and numbers; make it one or the other')
+        return pd.Series(values, dtype="str" if dtype == nw.String else None).to_numpy(dtype=object)
+    raise DataError(f'column "{name}" holds {dtype}, which a model cannot use; turn it into numbers or text first')
 
 
 def complete_rows(frame: pd.DataFrame, numeric: Mapping[str, Any] | None = None) -> np.ndarray[Any, Any]:
@@ -141,22 +147,24 @@ def complete_rows(frame: pd.DataFrame, numeric: Mapping[str, Any] | None = None)
     >>> complete_rows(pd.DataFrame({"x": [1.0, np.nan], "g": ["a", "b"]})).tolist()
     [True, False]
     """
-    columns = {**{str(name): frame[name] for name in frame.columns}, **(numeric or {})}
+    columns: dict[str, Any] = {**{str(name): values for name, values in frame.items()}, **(numeric or {})}
     keep = np.ones(len(frame), dtype=bool)
     for name, values in columns.items():
-        array = values if isinstance(values, np.ndarray) else None
-        if array is None and values.dtype.kind in "fiu":
-            array = values.to_numpy()
-        if array is None:
-            keep &= values.notna().to_numpy()
-        elif array.dtype.kind == "f":
+        if values.dtype.kind in "iu":
+            continue
+        if values.dtype.kind != "f":
+            keep &= ~values.array.isna()
+            continue
+        array = np.asarray(values)
+        finite = np.isfinite(array)
+        if not finite.all():
             infinite = np.isinf(array)
             if infinite.any():
                 row = int(np.argmax(infinite))
                 raise DataError(
                     f'column "{name}" is infinite in row {row} (counting from 0); correct the value or make it missing'
                 )
-            keep &= ~np.isnan(array)
+            keep &= finite
     return keep
 
 
@@ -184,7 +192,7 @@ def prepare(data: Any, levels: Mapping[str, Sequence[str]], derive: Mapping[str,
     """
     import pandas as pd
 
-    frame = select(data, _native(data).columns)
+    frame = select(data, _native(data).columns).copy()
     for name, given in derive.items():
         text = given if isinstance(given, str) else given["where"]
         plain = {str(c): frame[c].to_numpy(dtype=object if frame[c].dtype == "category" else None) for c in frame}

@@ -115,7 +115,7 @@ def read_response(
     DataError
         For a response that is not what the family needs, naming the values or the row.
     """
-    name, ones = formula.response, np.ones(len(frame))
+    name, ones = formula.response, np.broadcast_to(1.0, len(frame))
     counts = _trials_of(formula, frame) if family.is_binary else None
     if counts is not None:
         y, trials = counts
@@ -137,6 +137,15 @@ def read_response(
             raise DataError(f'the response "{name}" gives {listed(values)}, neither numbers nor true and false')
     else:
         values = frame[name]
+    if family.name == "gaussian":
+        y = np.asarray(values)
+        if y.dtype.kind not in "fiu":
+            raise DataError(f'the response "{name}" should be numbers for the gaussian family; it holds {listed(y)}')
+        strange = ~np.isfinite(y)
+        if strange.any():
+            row = int(np.argmax(strange))
+            raise DataError(f'the response "{name}" is {y[row]:g} in row {int(frame.index[row])} (counting from 0)')
+        return Response(name, y.astype(float), ones, "", ()), family
     if family.name == "poisson":
         y = np.asarray(values)
         if y.dtype.kind not in "fiu" or (y < 0).any() or (y != np.round(y)).any():
@@ -145,21 +154,20 @@ def read_response(
             )
         return Response(name, y.astype(float), ones, "", ()), family
     if values.dtype == "category" or values.dtype.kind not in "fiub":
-        series = values.astype("category") if values.dtype != "category" else values
-        present = series.cat.remove_unused_categories().cat.categories
-        levels = series.cat.categories if len(series.cat.categories) == 2 else present
+        factor = values.astype("category").array
+        if len(factor.categories) != 2:
+            factor = factor.remove_unused_categories()
+        levels = factor.categories
         if len(levels) > 2:
             raise DataError(
                 f'the response "{name}" is not binary: it holds {len(levels)} values ({listed(levels)}); '
                 f"choose one, for example with a derived column, or give counts as cbind(s, f)"
             )
-        codes = series.cat.set_categories(levels).cat.codes.to_numpy().astype(float)
-        if len(levels) < 2:
-            codes = np.zeros(len(frame))
+        codes = factor.codes.astype(float)
         names = tuple(str(level) for level in levels)
         return Response(name, codes, ones, names[-1] if len(names) == 2 else "", names), family
     y = np.asarray(values).astype(float)
-    if np.isin(y, (0.0, 1.0)).all():
+    if ((y == 0.0) | (y == 1.0)).all():
         return Response(name, y, ones, "", ()), family
     if weights is not None and family.name == "binomial" and ((y >= 0) & (y <= 1)).all():
         # R's third form: proportions, with the trials as prior weights.

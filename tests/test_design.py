@@ -146,6 +146,26 @@ def test_distinct_numbers_have_distinct_names():
     assert design_of("y ~ 1 + (1 | g)", data).groups[0].levels == ("1000001", "1000002")
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_cells_are_numbered_in_order_whether_or_not_all_occur(complete):
+    """All combinations occurring is a case of its own in the code."""
+    a, b = (values.ravel() for values in np.meshgrid([2, 1, 3], ["q", "p"], indexing="ij"))
+    data = pd.DataFrame({"a": np.tile(a, 3), "b": np.tile(b, 3), "y": [0, 1, 1] * 6})
+    data = data if complete else data[(data.a != 1) | (data.b != "p")]
+    group = design_of("y ~ 1 + (1 | a:b)", data).groups[0]
+    assert group.levels == tuple(
+        name for name in ("1:p", "1:q", "2:p", "2:q", "3:p", "3:q") if complete or name != "1:p"
+    )
+    assert [group.levels[code] for code in group.codes] == [f"{a}:{b}" for a, b in zip(data.a, data.b, strict=True)]
+
+
+def test_levels_are_minted_once(toy):
+    group = design_of("y ~ 1 + (1 | g:h)", toy).groups[0]
+    assert group.levels is group.levels
+    assert {type(level) for level in group.levels} == {str}
+    assert len(group.levels) == group.n_levels
+
+
 @pytest.mark.parametrize(
     ("bar", "names"),
     [
@@ -184,6 +204,44 @@ def test_polars_gives_the_same_design(toy):
     np.testing.assert_array_equal(a.X, b.X)
     np.testing.assert_array_equal(a.groups[1].codes, b.groups[1].codes)
     np.testing.assert_array_equal(a.offset, b.offset)
+
+
+def test_a_design_is_a_copy():
+    """What the user does to the data later does not reach the model, though columns are read where they are."""
+    rng = np.random.default_rng(4)
+    data = {name: rng.normal(size=40) for name in ("x", "o")}
+    data |= {
+        "y": rng.integers(0, 2, 40).astype(float),
+        "w": rng.integers(1, 3, 40).astype(float),
+        "g": np.arange(40) % 5,
+    }
+    for frame in (pd.DataFrame(data, copy=False), pl.DataFrame(data)):
+        design = design_of("y ~ 0 + x + (0 + x | g)", frame, weights="w", freq="w", offset="o")
+        group = design.groups[0]
+        arrays = (design.X, design.response.y, design.weights, design.freq, design.offset, group.z, group.codes)
+        assert not any(np.shares_memory(array, frame[name].to_numpy()) for array in arrays for name in data)
+
+
+def test_what_is_the_same_in_every_row_takes_no_memory(toy):
+    design = design_of("y ~ x + (1 | g)", toy)
+    for array in (design.weights, design.freq, design.response.trials, design.groups[0].z):
+        assert array.strides[0] == 0
+        assert (array == 1.0).all()
+        assert not array.flags.writeable
+
+
+def test_models_of_one_text_learn_from_their_own_data(toy):
+    """The text is parsed once for all; scale() and the levels of f belong to one model each."""
+    formula = "y ~ scale(x) + f + (scale(x) | g)"
+    both = [design_of(formula, data) for data in (toy, toy[toy.f != "a"].assign(x=5 * toy.x + 1))]
+    assert [design.terms for design in both] == [
+        ("Intercept", "scale(x)", "f[b]", "f[c]"),
+        ("Intercept", "scale(x)", "f[c]"),
+    ]
+    for design in both:
+        assert design.X[:, 1].std(ddof=1) == pytest.approx(1.0)
+        assert design.groups[0].z[:, 1].mean() == pytest.approx(0.0, abs=1e-12)
+    np.testing.assert_allclose(both[0].fixed_matrix(toy), both[0].X, rtol=1e-12, atol=1e-12)
 
 
 # missing and infinite values --------------------------------------------------------------------------------
@@ -380,6 +438,20 @@ def test_scales_of_columns_far_from_zero(toy):
     """A mean a million times the spread must not spoil the spread (1e-9 of it, as the data hold)."""
     scaling = design_of("y ~ far", toy.assign(far=1e6 + toy.x)).scaling
     assert scaling.scales[1] == pytest.approx(toy.x.std(ddof=0), rel=1e-8)
+
+
+def test_moments_and_rank_of_more_rows_than_a_block_holds():
+    """Long columns are read in blocks of 65,536 rows."""
+    rng = np.random.default_rng(8)
+    n = 150_000
+    data = pd.DataFrame({"x": rng.normal(3.0, 2.0, n), "z": rng.exponential(size=n), "g": np.arange(n) % 7})
+    data["sum"], data["y"] = data.x + data.z, rng.integers(0, 2, n)
+    design = design_of("y ~ x + z + sum + (z | g)", data)
+    assert design.dropped == ("sum",)
+    spread = data[["x", "z"]].std(ddof=0)
+    np.testing.assert_allclose(design.scaling.scales[1:], spread, rtol=1e-12)
+    np.testing.assert_allclose([prior["sd"] for prior in design.priors.fixed[1:]], 2.5 / spread, rtol=1e-12)
+    np.testing.assert_allclose(design.groups[0].scales, [1.0, np.sqrt((data.z**2).mean())], rtol=1e-12)
 
 
 def test_priors_are_resolved_against_the_data(toy):

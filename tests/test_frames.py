@@ -63,6 +63,54 @@ def test_what_the_user_holds_is_not_changed():
     pd.testing.assert_frame_equal(data, before)
 
 
+def test_columns_are_read_where_they_are_and_prepared_data_are_a_copy():
+    data = pd.DataFrame(COLUMNS)
+    assert np.shares_memory(select(data, ["x"]).x.to_numpy(), data.x.to_numpy())
+    assert not np.shares_memory(prepare(data, {}, {}).x.to_numpy(), data.x.to_numpy())
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Categorical(["b", "a", None, "b"], ["b", "a"]),
+        pd.Categorical(["b", "a", None, "b"], ["b", "a"], ordered=True),
+        pl.Series(["b", "a", None, "b"], dtype=pl.Enum(["b", "a"])),
+        pa.DictionaryArray.from_arrays([0, 1, None, 0], ["b", "a"]),
+    ],
+    ids=["categorical", "ordered", "enum", "dictionary"],
+)
+def test_a_factor_of_any_library(column):
+    make = {"Series": pl.DataFrame, "DictionaryArray": pa.table}.get(type(column).__name__, pd.DataFrame)
+    factor = select(make({"a": column}), ["a"]).a
+    assert factor.cat.categories.tolist() == ["b", "a"]
+    assert not factor.cat.ordered
+    assert [None if pd.isna(value) else value for value in factor] == ["b", "a", None, "b"]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.array(["b", None, "a"], dtype="str"),
+        pd.array(["b", None, "a"], dtype="string"),
+        np.array(["b", None, "a"], dtype=object),
+    ],
+    ids=["str", "string", "object"],
+)
+def test_text_of_any_kind(column):
+    taken = select(pd.DataFrame({"a": column}), ["a"])
+    assert [None if pd.isna(value) else value for value in taken.a] == ["b", None, "a"]
+    assert complete_rows(taken).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "column", [[True, None, False], pd.array([True, None, False], dtype="boolean"), pl.Series([True, None, False])]
+)
+def test_booleans_with_a_missing_value(column):
+    make = pl.DataFrame if isinstance(column, pl.Series) else pd.DataFrame
+    taken = select(make({"a": column}), ["a"])
+    assert [None if pd.isna(value) else bool(value) for value in taken.a] == [True, None, False]
+
+
 @pytest.mark.parametrize(
     ("column", "expected"),
     [

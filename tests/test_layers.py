@@ -12,7 +12,7 @@ ROOT = Path(bayesmlm.__file__).parent
 LEVELS = [
     {"errors"},
     {"families", "priors", "expressions", "bars", "frames", "datasets", "parallel"},
-    {"spec", "response"},
+    {"spec", "response", "model_matrix"},
     {"design", "compress"},
     {"laplace"},
     {"fit", "summary", "prediction"},
