@@ -94,6 +94,7 @@ LOGIT = Link("logit", 0, _logit, _expit, _expit_derivative, np.pi**2 / 3.0, "log
 PROBIT = Link("probit", 1, _probit, _phi_inverse, _phi_density, 1.0, "probit")
 CLOGLOG = Link("cloglog", 2, _cloglog, _cloglog_inverse, _cloglog_derivative, np.pi**2 / 6.0, "complementary log-log")
 LOG = Link("log", 3, np.log, np.exp, np.exp, None, "log")
+IDENTITY = Link("identity", 4, np.array, np.array, np.ones_like, None, "response")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Family:
     Attributes
     ----------
     name : str
-        ``bernoulli``, ``binomial`` or ``poisson``.
+        ``bernoulli``, ``binomial``, ``poisson`` or ``gaussian``.
     link : Link
     """
 
@@ -115,6 +116,11 @@ class Family:
         """Whether the response is a 0/1 outcome or a count of successes."""
         return self.name in ("bernoulli", "binomial")
 
+    @property
+    def is_canonical(self) -> bool:
+        """Whether the link is the canonical one, with which observed and expected information are one."""
+        return self.link == FAMILIES[self.name][0]
+
     def __str__(self) -> str:
         return f"{self.name} ({self.link.name})"
 
@@ -123,6 +129,7 @@ FAMILIES: dict[str, tuple[Link, ...]] = {
     "bernoulli": (LOGIT, PROBIT, CLOGLOG),
     "binomial": (LOGIT, PROBIT, CLOGLOG),
     "poisson": (LOG,),
+    "gaussian": (IDENTITY,),
 }
 """Families and the links each admits, the canonical link first."""
 

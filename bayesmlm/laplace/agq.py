@@ -18,7 +18,6 @@ at one point A = 0 and C = −½ τ², which is the Laplace approximation.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -28,7 +27,7 @@ from numba import float64, int64, njit
 from bayesmlm.laplace.kernels import point, score_information
 from bayesmlm.laplace.preload import preload
 
-__all__ = ["ScalarTerm", "gauss_hermite", "scalar_term"]
+__all__ = ["gauss_hermite", "integrate"]
 
 Array = np.ndarray[Any, Any]
 
@@ -47,36 +46,7 @@ def gauss_hermite(points: int) -> tuple[Array, Array]:
     return nodes, np.log(weights) + nodes**2
 
 
-@dataclass(frozen=True, slots=True)
-class ScalarTerm:
-    """The rows of a model with one scalar random-effect term, sorted by group.
-
-    Attributes
-    ----------
-    link : int
-    starts : ndarray of int, shape (groups + 1,)
-        Rows ``starts[g]:starts[g + 1]`` belong to group g.
-    order : ndarray of int, shape (n,)
-        Position of each sorted row in the design.
-    y, trials, z : ndarray, shape (n,)
-    """
-
-    link: int
-    starts: Array
-    order: Array
-    y: Array
-    trials: Array
-    z: Array
-
-
-def scalar_term(link: int, y: Array, trials: Array, codes: Array, z: Array, n_groups: int) -> ScalarTerm:
-    """Sort the rows by group."""
-    order = np.argsort(codes, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=n_groups))])
-    return ScalarTerm(link, starts, order, y[order], trials[order], np.ascontiguousarray(z[order]))
-
-
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def integrate(
     link: int,
     starts: np.ndarray,
@@ -95,8 +65,10 @@ def integrate(
 
     Parameters
     ----------
-    link, starts, y, trials, z
-        See :class:`ScalarTerm`.
+    link : int
+    starts : ndarray of int, shape (groups + 1,)
+        Rows ``starts[g]:starts[g + 1]`` belong to group g.
+    y, trials, z : ndarray, shape (n,)
     fixed : ndarray, shape (n,)
         The linear predictor without the group effect, o + Xβ.
     sigma : float
@@ -153,7 +125,8 @@ def integrate(
                 found = False
                 break
             u += step
-            if step * step * H < 1e-16:
+            # The next step would be of the order of this one's square.
+            if step * step * H < 1e-10:
                 break
         else:
             found = False

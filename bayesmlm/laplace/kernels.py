@@ -10,11 +10,13 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import float64, int64, njit
+from numba import njit
 
-from bayesmlm.laplace.preload import preload
+from bayesmlm.laplace.preload import announce
 
-__all__ = ["log_constant", "point", "pointwise", "row_constants", "rows", "score_information"]
+__all__ = ["expected", "log_constant", "point", "pointwise", "row_constants", "rows", "score_information"]
+
+announce()
 
 LOGIT, PROBIT, CLOGLOG, LOG = 0, 1, 2, 3
 """Codes of the links, as in ``families.py``."""
@@ -23,7 +25,7 @@ _SQRT_HALF = math.sqrt(0.5)
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, error_model="numpy")
 def _log_ndtr(x: float) -> float:
     """Log of the normal distribution function, by its asymptotic series where erfc would underflow."""
     if x > -35.0:
@@ -33,7 +35,7 @@ def _log_ndtr(x: float) -> float:
     return -0.5 * x * x - _LOG_SQRT_2PI - math.log(-x) + math.log(series)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, error_model="numpy")
 def point(link: int, y: float, n: float, eta: float) -> tuple[float, float, float, float]:
     """Log-density of one row and its derivatives in the linear predictor.
 
@@ -90,7 +92,7 @@ def point(link: int, y: float, n: float, eta: float) -> tuple[float, float, floa
     return y * log_p - m * t, y * r - m * t, m * t - y * r * k, m * t - y * r * (k * k - t - r * k)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, error_model="numpy")
 def score_information(link: int, y: float, n: float, eta: float) -> tuple[float, float]:
     """Score and observed information alone: what a Newton step needs, at a third of the cost."""
     if link == 0:
@@ -100,16 +102,35 @@ def score_information(link: int, y: float, n: float, eta: float) -> tuple[float,
     return s, w
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
+def expected(link: int, n: float, eta: float) -> tuple[float, float]:
+    """Expected information n μ′² / (μ (1 − μ)) of one row and its derivative in η.
+
+    For canonical links it is the observed information.
+    """
+    if link == 1:
+        # The product of both hazards a = φ/Φ(η) and b = φ/Φ(−η), with a′ = −a (η + a) and b′ = b (b − η).
+        log_phi = -0.5 * eta * eta - _LOG_SQRT_2PI
+        a, b = math.exp(log_phi - _log_ndtr(eta)), math.exp(log_phi - _log_ndtr(-eta))
+        return n * a * b, n * a * b * (b - a - 2.0 * eta)
+    if link == 2:
+        # t² / (eᵗ − 1) with t = e^η, a factor t at a time so that nothing overflows.
+        if eta > 6.6:
+            return 0.0, 0.0
+        t = math.exp(eta)
+        r = t / math.expm1(t) if t > 1e-300 else 1.0
+        return n * t * r, n * t * r * (2.0 - t - r)
+    _, _, w, dw = point(link, 0.0, n, eta)
+    return w, dw
+
+
+@njit(cache=True, error_model="numpy")
 def rows(link: int, y: np.ndarray, n: np.ndarray, eta: np.ndarray) -> np.ndarray:
     """:func:`point` for many rows, shape (4, n)."""
     out = np.empty((4, len(y)))
     for i in range(len(y)):
         out[0, i], out[1, i], out[2, i], out[3, i] = point(link, y[i], n[i], eta[i])
     return out
-
-
-preload(rows, int64, float64[::1], float64[::1], float64[::1])
 
 
 @njit(cache=True, nogil=True)

@@ -2,14 +2,19 @@
 
 With spherical effects u ~ N(0, I), m_i = Λ'z_i and η = o + Xβ + m'u, the Laplace log-likelihood is
 
-    ℓ(β, θ) = Σ ℓ_i(η̂_i) − ½ |û|² − ½ log |H|,   H = I + Σ w_i m_i m_i',
+    ℓ(β, θ) = Σ ℓ_i(η̂_i) − ½ |û|² − ½ log |H̃|,   H̃ = I + Σ w̃_i m_i m_i',
 
-(Bates, "Computational methods for mixed models", 2015, eq. 48).  Its gradient follows from the stationarity of û,
-H dû = Σ dm_i s_i − m_i w_i dη_i.  With leverages h_i = m_i'H⁻¹m_i and r = H⁻¹ Σ m_i w′_i h_i,
+(Bates, "Computational methods for mixed models", 2015, eq. 48) with w̃ the observed information w (glmmTMB's Laplace
+approximation, the default here) or the expected (lme4's, by penalised iteratively reweighted least squares); for
+canonical links they are the same.  The gradient follows from the stationarity of û, with H of the observed w:
+H dû = Σ dm_i s_i − m_i w_i dη_i.  With leverages h_i = m_i'H̃⁻¹m_i and r = H⁻¹ Σ m_i w̃′_i h_i,
 
-    dℓ = Σ c_i dη_i − Σ w_i (H⁻¹m_i)'dm_i − ½ Σ s_i r'dm_i,   c_i = s_i − ½ (w′_i h_i − w_i m_i'r),
+    dℓ = Σ c_i dη_i − Σ w̃_i (H̃⁻¹m_i)'dm_i − ½ Σ s_i r'dm_i,   c_i = s_i − ½ (w̃′_i h_i − w_i m_i'r),
 
 where dη_i = x_i'dβ + u'dm_i and dm_i = dΛ'z_i.
+
+Where β is not free but sits at its own mode given θ (``n_agq = 0``), ℓ depends on θ through it too.  With v the
+solution of I_β v = ∂ℓ/∂β and t = H⁻¹ Σ m_i w_i x_i'v, that adds −w_i (x_i'v − m_i't) to c_i and t to ½ r.
 """
 
 from __future__ import annotations
@@ -20,168 +25,172 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from bayesmlm.laplace.kernels import point
-from bayesmlm.laplace.pls import Blocks, factorise, invert_components, solve, spherical_columns
+from bayesmlm.laplace.kernels import expected, point, score_information
+from bayesmlm.laplace.pls import (
+    Blocks,
+    Factor,
+    Layout,
+    component_of,
+    eliminate_group,
+    empty_factor,
+    factorise_components,
+    invert_components,
+    local_covariance,
+    restore_main,
+    selected_covariance,
+    solve,
+    solve_components,
+    spherical_columns,
+    widest_group,
+)
 
-__all__ = ["Evaluation", "fixed_information", "laplace", "linear_predictor", "selected_covariance"]
+__all__ = ["Evaluation", "fixed_information", "joint_modes", "laplace", "linear_predictor", "mode_covariances"]
 
 Array = np.ndarray[Any, Any]
 
 
-@njit(cache=True)
-def _predict(fixed, m, k0, starts, touched_starts, touched, local, main, other, eta):  # type: ignore[no-untyped-def]
-    """η = fixed + m'u, row by row."""
-    K = m.shape[1]
+# Functions of one row are inlined where they are called: passing the layout's arrays row by row would cost more than
+# the arithmetic.
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _accumulate(m, i, g, k0, first, shift, size, touched, local, wi, L, Y, S):  # type: ignore[no-untyped-def]
+    """Add w m m' of one row to the blocks of its main group and to the Schur complement.
+
+    Column c of the row's component lies at ``shift + (column of the row) * size + c``.
+    """
+    for a in range(k0):
+        wm = wi * m[i, a]
+        for b in range(a + 1):
+            L[g, a, b] += wm * m[i, b]
+    for c in range(m.shape[1] - k0):
+        wm = wi * m[i, k0 + c]
+        at = first + local[i, c]
+        for a in range(k0):
+            Y[at, a] += wm * m[i, a]
+        row = shift + touched[at] * size
+        for d in range(m.shape[1] - k0):
+            column = touched[first + local[i, d]]
+            if column <= touched[at]:
+                S[row + column] += wm * m[i, k0 + d]
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _clear(L, Y, g, k0, first, last):  # type: ignore[no-untyped-def]
+    for a in range(k0):
+        for b in range(k0):
+            L[g, a, b] = 1.0 if a == b else 0.0
+        for at in range(first, last):
+            Y[at, a] = 0.0
+
+
+@njit(cache=True, error_model="numpy")
+def _unit_diagonal(layout, S):  # type: ignore[no-untyped-def]
+    S[:] = 0.0
+    for c in range(len(layout.firsts) - 1):
+        size = layout.firsts[c + 1] - layout.firsts[c]
+        for a in range(size):
+            S[layout.offsets[c] + a * (size + 1)] = 1.0
+
+
+@njit(cache=True, error_model="numpy", inline="always")
+def _row_predictor(m, i, g, k0, first, touched, local, fixed, main, other):  # type: ignore[no-untyped-def]
+    eta = fixed[i]
+    for a in range(k0):
+        eta += m[i, a] * main[g, a, 0]
+    for c in range(m.shape[1] - k0):
+        eta += m[i, k0 + c] * other[touched[first + local[i, c]], 0]
+    return eta
+
+
+@njit(cache=True, error_model="numpy")
+def _newton_system(link, y, trials, fixed, m, layout, main, other, factor, w, g_main, g_other, s_main, s_other):  # type: ignore[no-untyped-def]
+    """Gradient of the penalised log-likelihood, H up to its components, and the first half of the Newton step."""
+    k0, others = main.shape[1], m.shape[1] - main.shape[1]
+    starts, touched, local, touched_starts = layout.starts, layout.touched, layout.local, layout.touched_starts
+    L, Y, S = factor.L, factor.Y, factor.S
+    _unit_diagonal(layout, S)
+    # Loops, here and elsewhere: numba takes seconds to compile what checks the shapes of an array expression.
+    for j in range(len(other)):
+        g_other[j, 0] = -other[j, 0]
+        s_other[j, 0] = 0.0
+    half = 0.0
     for g in range(len(starts) - 1):
-        first = touched_starts[g]
+        first, last = touched_starts[g], touched_starts[g + 1]
+        shift, size = component_of(layout, first, last)
+        _clear(L, Y, g, k0, first, last)
+        for a in range(k0):
+            g_main[g, a, 0] = -main[g, a, 0]
         for i in range(starts[g], starts[g + 1]):
-            total = fixed[i]
+            eta = _row_predictor(m, i, g, k0, first, touched, local, fixed, main, other)
+            s, w[i] = score_information(link, y[i], trials[i], eta)
+            _accumulate(m, i, g, k0, first, shift, size, touched, local, w[i], L, Y, S)
             for a in range(k0):
-                total += m[i, a] * main[g, a]
-            for c in range(K - k0):
-                total += m[i, k0 + c] * other[touched[first + local[i, c]]]
-            eta[i] = total
+                g_main[g, a, 0] += m[i, a] * s
+            for c in range(others):
+                g_other[touched[first + local[i, c]], 0] += m[i, k0 + c] * s
+        half += eliminate_group(layout, g, factor)
+        for a in range(k0):
+            total = g_main[g, a, 0]
+            for c in range(a):
+                total -= L[g, a, c] * s_main[g, c, 0]
+            s_main[g, a, 0] = total / L[g, a, a]
+        for at in range(first, last):
+            for a in range(k0):
+                s_other[touched[at], 0] -= Y[at, a] * s_main[g, a, 0]
+    for j in range(len(other)):
+        s_other[j, 0] += g_other[j, 0]
+    return half
 
 
-@njit(cache=True)
-def _accumulate(values, m, k0, starts, touched_starts, touched, local, main, other):  # type: ignore[no-untyped-def]
-    """Add m'values to a vector split as main and other."""
-    K = m.shape[1]
+@njit(cache=True, error_model="numpy")
+def _factorise(w, m, layout, factor):  # type: ignore[no-untyped-def]
+    """H of given weights, up to its components; ½ Σ log |D|."""
+    k0 = layout.columns[0]
+    starts, touched, local, touched_starts = layout.starts, layout.touched, layout.local, layout.touched_starts
+    L, Y, S = factor.L, factor.Y, factor.S
+    _unit_diagonal(layout, S)
+    half = 0.0
     for g in range(len(starts) - 1):
-        first = touched_starts[g]
+        first, last = touched_starts[g], touched_starts[g + 1]
+        shift, size = component_of(layout, first, last)
+        _clear(L, Y, g, k0, first, last)
         for i in range(starts[g], starts[g + 1]):
-            for a in range(k0):
-                main[g, a] += m[i, a] * values[i]
-            for c in range(K - k0):
-                other[touched[first + local[i, c]]] += m[i, k0 + c] * values[i]
+            _accumulate(m, i, g, k0, first, shift, size, touched, local, w[i], L, Y, S)
+        half += eliminate_group(layout, g, factor)
+    return half
 
 
-@njit(cache=True)
-def _derivatives(link, y, trials, eta, s, w, dw):  # type: ignore[no-untyped-def]
+@njit(cache=True, error_model="numpy")
+def _derivatives(link, use_expected, y, trials, fixed, m, layout, main, other, s, w, we, dwe):  # type: ignore[no-untyped-def]
+    """Σ ℓ at û, with scores, observed information, and the information of the determinant with its slope."""
+    k0 = main.shape[1]
+    starts, touched, local, touched_starts = layout.starts, layout.touched, layout.local, layout.touched_starts
     total = 0.0
-    for i in range(len(y)):
-        ll, s[i], w[i], dw[i] = point(link, y[i], trials[i], eta[i])
-        total += ll
+    for g in range(len(starts) - 1):
+        for i in range(starts[g], starts[g + 1]):
+            eta = _row_predictor(m, i, g, k0, touched_starts[g], touched, local, fixed, main, other)
+            ll, s[i], w[i], dwe[i] = point(link, y[i], trials[i], eta)
+            total += ll
+            if use_expected:
+                we[i], dwe[i] = expected(link, trials[i], eta)
+            else:
+                we[i] = w[i]
     return total
 
 
 @njit(cache=True, error_model="numpy")
-def _find_modes(  # type: ignore[no-untyped-def]
-    link, y, trials, fixed, m, k0, starts, local, touched_starts, touched, position, component,
-    sizes, offsets, column_component, column_position, main, other, L, Y, S, s, w, dw,
-):  # fmt: skip
-    """Maximise Σ ℓ − ½|u|² by Newton's method with step halving; leaves H factorised at the mode.
-
-    Returns the penalised log-likelihood, ½ log |H|, and whether the mode was found.
-    """
-    eta = np.empty(len(y))
-    _predict(fixed, m, k0, starts, touched_starts, touched, local, main, other, eta)
-    value = _derivatives(link, y, trials, eta, s, w, dw)
-    value -= 0.5 * (np.sum(main * main) + np.sum(other * other))
-    half = 0.0
-    for _ in range(100):
-        half, definite = factorise(
-            w, m, k0, starts, local, touched_starts, position, component, sizes, offsets, L, Y, S
-        )
-        if not definite or not math.isfinite(value):
-            return value, half, False
-        step_main, step_other = -main, -other
-        _accumulate(s, m, k0, starts, touched_starts, touched, local, step_main, step_other)
-        grad_main, grad_other = step_main.copy(), step_other.copy()
-        solve(step_main, step_other, starts, touched_starts, touched, column_component, column_position,
-              sizes, offsets, L, Y, S)  # fmt: skip
-        decrement = np.sum(step_main * grad_main) + np.sum(step_other * grad_other)
-        if decrement < 1e-18 * (1.0 + abs(value)):
-            return value, half, True
-        scale = 1.0
-        while True:
-            new_main, new_other = main + scale * step_main, other + scale * step_other
-            _predict(fixed, m, k0, starts, touched_starts, touched, local, new_main, new_other, eta)
-            new = _derivatives(link, y, trials, eta, s, w, dw)
-            new -= 0.5 * (np.sum(new_main * new_main) + np.sum(new_other * new_other))
-            if new >= value - 1e-12 * (1.0 + abs(value)) or decrement < 1e-12:
-                break
-            scale *= 0.5
-            if scale < 1e-8:
-                return value, half, False
-        main[:], other[:], value = new_main, new_other, new
-        if decrement < 1e-14 and scale == 1.0:
-            # One more step would not change û in double precision; H still belongs to the step before.
-            half, definite = factorise(
-                w, m, k0, starts, local, touched_starts, position, component, sizes, offsets, L, Y, S
-            )
-            return value, half, definite
-    return value, half, False
-
-
-@njit(cache=True)
-def _local_covariance(g, k0, touched_starts, component, position, sizes, offsets, L, Y, inverse, V):  # type: ignore[no-untyped-def]
-    """H⁻¹ on main group g and the columns it touches, into V; returns its size.
-
-    With P = D⁻¹B: V_RR = S⁻¹, V_gR = −P S⁻¹, V_gg = D⁻¹ + P S⁻¹ P'.
-    """
-    first, last = touched_starts[g], touched_starts[g + 1]
-    r = last - first
-    P = np.empty((r, k0))
-    for j in range(r):
-        P[j] = Y[first + j]
-        row = P[j]
-        for a in range(k0 - 1, -1, -1):
-            row[a] /= L[g, a, a]
-            for b in range(a):
-                row[b] -= L[g, a, b] * row[a]
-    if r > 0:
-        base, size = offsets[component[first]], sizes[component[first]]
-        for j in range(r):
-            at = base + position[first + j] * size
-            for l in range(r):
-                V[k0 + j, k0 + l] = inverse[at + position[first + l]]
-    for a in range(k0):
-        for j in range(r):
-            total = 0.0
-            for l in range(r):
-                total -= P[l, a] * V[k0 + l, k0 + j]
-            V[a, k0 + j] = total
-            V[k0 + j, a] = total
-    unit = np.empty(k0)
-    for a in range(k0):
-        unit[:] = 0.0
-        unit[a] = 1.0
-        for i in range(k0):
-            for c in range(i):
-                unit[i] -= L[g, i, c] * unit[c]
-            unit[i] /= L[g, i, i]
-        for i in range(k0 - 1, -1, -1):
-            unit[i] /= L[g, i, i]
-            for c in range(i):
-                unit[c] -= L[g, i, c] * unit[i]
-        for b in range(k0):
-            total = unit[b]
-            for j in range(r):
-                total -= P[j, b] * V[a, k0 + j]
-            V[a, b] = total
-    return k0 + r
-
-
-@njit(cache=True)
-def _gradient(  # type: ignore[no-untyped-def]
-    z, m, columns, starts, local, touched_starts, touched, position, component, sizes, offsets,
-    column_component, column_position, main, other, L, Y, S, s, w, dw, coefficient, d_lams,
-):  # fmt: skip
-    """Exact gradient at the mode: c (∂ℓ/∂β = X'c) and ∂ℓ/∂λ of every term, full k × k, row by row."""
-    n, K = m.shape
-    k0 = columns[0]
-    widest = 0
-    for g in range(len(starts) - 1):
-        widest = max(widest, touched_starts[g + 1] - touched_starts[g])
-    inverse = invert_components(S, sizes, offsets)
-    V = np.empty((k0 + widest, k0 + widest))
-    a_rows, weighted = np.zeros((n, K)), np.empty(n)
+def _leverages(m, layout, factor, inverse, dwe, a_rows, weighted):  # type: ignore[no-untyped-def]
+    """H̃⁻¹m of every row, and w̃′h."""
+    k0, K = layout.columns[0], m.shape[1]
+    size = k0 + widest_group(layout)
+    starts, local = layout.starts, layout.local
+    V = np.empty((size, size))
     at = np.empty(K, dtype=np.int64)
     for c in range(k0):
         at[c] = c
     for g in range(len(starts) - 1):
-        _local_covariance(g, k0, touched_starts, component, position, sizes, offsets, L, Y, inverse, V)
+        local_covariance(layout, factor, inverse, g, V)
         for i in range(starts[g], starts[g + 1]):
             for c in range(k0, K):
                 at[c] = k0 + local[i, c - k0]
@@ -192,12 +201,48 @@ def _gradient(  # type: ignore[no-untyped-def]
                     total += V[at[a], at[b]] * m[i, b]
                 a_rows[i, a] = total
                 h += total * m[i, a]
-            weighted[i] = dw[i] * h
-    r_main, r_other = np.zeros_like(main), np.zeros_like(other)
-    _accumulate(weighted, m, k0, starts, touched_starts, touched, local, r_main, r_other)
-    solve(r_main, r_other, starts, touched_starts, touched, column_component, column_position,
-          sizes, offsets, L, Y, S)  # fmt: skip
+            weighted[i] = dwe[i] * h
+
+
+@njit(cache=True, error_model="numpy")
+def _gather(values, m, layout, main, other):  # type: ignore[no-untyped-def]
+    """Σ m_i values_i' as main (groups, k₀, r) and other (q₂, r); values (n, r)."""
+    k0 = main.shape[1]
+    starts, touched, local, touched_starts = layout.starts, layout.touched, layout.local, layout.touched_starts
+    for g in range(len(starts) - 1):
+        first = touched_starts[g]
+        for i in range(starts[g], starts[g + 1]):
+            for j in range(values.shape[1]):
+                for a in range(k0):
+                    main[g, a, j] += m[i, a] * values[i, j]
+                for c in range(m.shape[1] - k0):
+                    other[touched[first + local[i, c]], j] += m[i, k0 + c] * values[i, j]
+
+
+@njit(cache=True, error_model="numpy")
+def _scatter(m, layout, main, other, out):  # type: ignore[no-untyped-def]
+    """m_i'v of every row, shape (n, r)."""
+    k0 = main.shape[1]
+    starts, touched, local, touched_starts = layout.starts, layout.touched, layout.local, layout.touched_starts
+    for g in range(len(starts) - 1):
+        first = touched_starts[g]
+        for i in range(starts[g], starts[g + 1]):
+            for j in range(main.shape[2]):
+                total = 0.0
+                for a in range(k0):
+                    total += m[i, a] * main[g, a, j]
+                for c in range(m.shape[1] - k0):
+                    total += m[i, k0 + c] * other[touched[first + local[i, c]], j]
+                out[i, j] = total
+
+
+@njit(cache=True, error_model="numpy")
+def _theta_gradient(z, m, layout, main, other, r_main, r_other, s, w, we, weighted, a_rows, coefficient, d_lams):  # type: ignore[no-untyped-def]
+    """Row by row: c, less what depends on β (in: −½ w̃′h; out: c), and ∂ℓ/∂λ of every term, full k × k."""
+    k0, K = layout.columns[0], m.shape[1]
     u_row, r_row = np.empty(K), np.empty(K)
+    starts, touched, local, touched_starts = layout.starts, layout.touched, layout.local, layout.touched_starts
+    columns = layout.columns
     d_lams[:] = 0.0
     for g in range(len(starts) - 1):
         first = touched_starts[g]
@@ -205,17 +250,17 @@ def _gradient(  # type: ignore[no-untyped-def]
             mr = 0.0
             for c in range(K):
                 if c < k0:
-                    u_row[c], r_row[c] = main[g, c], r_main[g, c]
+                    u_row[c], r_row[c] = main[g, c, 0], r_main[g, c, 0]
                 else:
                     j = touched[first + local[i, c - k0]]
-                    u_row[c], r_row[c] = other[j], r_other[j]
+                    u_row[c], r_row[c] = other[j, 0], r_other[j, 0]
                 mr += m[i, c] * r_row[c]
-            ci = s[i] - 0.5 * (weighted[i] - w[i] * mr)
+            ci = s[i] + weighted[i] + w[i] * mr
             coefficient[i] = ci
             col, lam_at = 0, 0
             for k in columns:
                 for b in range(k):
-                    moved = ci * u_row[col + b] - w[i] * a_rows[i, col + b] - 0.5 * s[i] * r_row[col + b]
+                    moved = ci * u_row[col + b] - we[i] * a_rows[i, col + b] - s[i] * r_row[col + b]
                     for a in range(b, k):
                         d_lams[lam_at + a * k + b] += z[i, col + a] * moved
                 col += k
@@ -228,20 +273,79 @@ class Evaluation:
     The arrays are filled by :func:`laplace`; nothing here outlives a fit.
     """
 
-    __slots__ = ("L", "S", "Y", "coefficient", "dw", "main", "other", "s", "w")
+    __slots__ = ("coefficient", "determinant", "dwe", "factor", "main", "other", "s", "w", "we")
 
     def __init__(self, blocks: Blocks) -> None:
-        n, k0 = len(blocks.order), int(blocks.columns[0])
-        self.main = np.zeros((blocks.n_main, k0))
-        self.other = np.zeros(blocks.n_other)
-        self.L = np.zeros((blocks.n_main, k0, k0))
-        self.Y = np.zeros((len(blocks.touched), k0))
-        self.S = np.zeros(int(blocks.offsets[-1]))
-        self.s, self.w, self.dw, self.coefficient = (np.zeros(n) for _ in range(4))
+        n, layout = len(blocks.order), blocks.layout
+        self.main = np.zeros((len(layout.starts) - 1, int(layout.columns[0]), 1))
+        self.other = np.zeros((len(layout.component), 1))
+        self.factor: Factor = empty_factor(layout)
+        self.determinant: Factor = self.factor
+        self.s, self.w, self.we, self.dwe, self.coefficient = (np.zeros(n) for _ in range(5))
+
+    def forget(self) -> None:
+        """Start the next search for the modes at zero."""
+        self.main[:] = 0.0
+        self.other[:] = 0.0
+
+
+def _flat(lams: list[Array]) -> Array:
+    return np.concatenate([lam.ravel() for lam in lams])
+
+
+def _find_modes(link: int, y: Array, trials: Array, fixed: Array, m: Array, blocks: Blocks, work: Evaluation) -> bool:
+    """Newton's method for û, leaving H factorised a step before it; whether û was found.
+
+    A step is accepted when it shortens the next Newton step in the metric of H (the penalised log-likelihood is
+    concave, so that a full step fails only far from the mode), and halved otherwise.
+    """
+    layout, factor = blocks.layout, work.factor
+    g_main, g_other = np.empty_like(work.main), np.empty_like(work.other)
+    s_main, s_other = np.empty_like(work.main), np.empty_like(work.other)
+    last, taken = math.inf, None
+    for _ in range(200):
+        half = _newton_system(
+            link, y, trials, fixed, m, layout, work.main, work.other, factor, work.w, g_main, g_other, s_main, s_other
+        )
+        half += factorise_components(layout, factor.S)
+        decrement = math.nan
+        if math.isfinite(half):
+            solve_components(layout, factor.S, s_other)
+            restore_main(layout, factor, s_main, s_other)
+            decrement = float(np.vdot(g_main, s_main) + np.vdot(g_other, s_other))
+        if taken is not None and not decrement < last and not decrement < 1e-12:
+            taken = (0.5 * taken[0], 0.5 * taken[1])
+            work.main -= taken[0]
+            work.other -= taken[1]
+            if max(np.abs(taken[0]).max(initial=0.0), np.abs(taken[1]).max(initial=0.0)) < 1e-12:
+                return False
+            continue
+        if not math.isfinite(decrement):
+            return False
+        last, taken = decrement, (s_main.copy(), s_other.copy())
+        work.main += s_main
+        work.other += s_other
+        # The next step would be of the order of this one's square.
+        if decrement < 1e-10:
+            return True
+    return False
+
+
+def _factorised(w: Array, m: Array, layout: Layout, factor: Factor) -> float:
+    """Factorise H of given weights; ½ log |H|."""
+    return float(_factorise(w, m, layout, factor)) + factorise_components(layout, factor.S)
 
 
 def laplace(
-    link: int, y: Array, trials: Array, fixed: Array, blocks: Blocks, lams: list[Array], work: Evaluation
+    link: int,
+    y: Array,
+    trials: Array,
+    fixed: Array,
+    blocks: Blocks,
+    lams: list[Array],
+    work: Evaluation,
+    use_expected: bool = False,
+    X: Array | None = None,
 ) -> tuple[float, list[Array], bool]:
     """Laplace log-likelihood and its exact gradient.
 
@@ -255,6 +359,11 @@ def laplace(
         λ of each term, in block order.
     work : Evaluation
         In: modes to start from.  Out: modes, factor, and ``coefficient`` c with ∂ℓ/∂β = X'c.
+    use_expected : bool
+        Whether the determinant is of the expected information (lme4) instead of the observed.
+    X : ndarray, shape (n, p), optional
+        Given where ``fixed`` is o + Xβ at the joint mode of β and û (:func:`joint_modes`): the gradient in θ then
+        includes how β moves.
 
     Returns
     -------
@@ -264,50 +373,78 @@ def laplace(
     found : bool
         Whether the mode was found.
     """
-    b = blocks
-    flat = np.concatenate([lam.ravel() for lam in lams])
-    m = spherical_columns(b.z, b.columns, flat)
-    k0 = int(b.columns[0])
-    value, half, found = _find_modes(
-        link, y, trials, fixed, m, k0, b.starts, b.local, b.touched_starts, b.touched, b.position, b.component,
-        b.sizes, b.offsets, b.column_component, b.column_position, work.main, work.other, work.L, work.Y, work.S,
-        work.s, work.w, work.dw,
-    )  # fmt: skip
+    layout = blocks.layout
+    flat = _flat(lams)
+    m = spherical_columns(blocks.z, layout.columns, flat)
+    found = _find_modes(link, y, trials, fixed, m, blocks, work)
+    half = 0.0
     d_flat = np.zeros(len(flat))
+    value = -math.inf
     if found:
-        _gradient(
-            b.z, m, b.columns, b.starts, b.local, b.touched_starts, b.touched, b.position, b.component, b.sizes,
-            b.offsets, b.column_component, b.column_position, work.main, work.other, work.L, work.Y, work.S,
-            work.s, work.w, work.dw, work.coefficient, d_flat,
+        value = _derivatives(
+            link, use_expected, y, trials, fixed, m, layout, work.main, work.other, work.s, work.w, work.we, work.dwe
+        )
+        value -= 0.5 * (float(np.vdot(work.main, work.main)) + float(np.vdot(work.other, work.other)))
+        half = _factorised(work.w, m, layout, work.factor)
+        work.determinant = work.factor
+        if use_expected:
+            work.determinant = empty_factor(layout)
+            half = _factorised(work.we, m, layout, work.determinant)
+        inverse = invert_components(layout, work.determinant.S)
+        a_rows, weighted = np.empty_like(m), np.empty(len(y))
+        _leverages(m, layout, work.determinant, inverse, work.dwe, a_rows, weighted)
+        weighted *= 0.5
+        r_main, r_other = np.zeros_like(work.main), np.zeros_like(work.other)
+        _gather(weighted[:, None], m, layout, r_main, r_other)
+        solve(layout, work.factor, r_main, r_other)
+        np.negative(weighted, out=weighted)
+        if X is not None:
+            weighted, r_main, r_other = _through_beta(X, m, blocks, work, weighted, r_main, r_other)
+        _theta_gradient(
+            blocks.z, m, layout, work.main, work.other, r_main, r_other, work.s, work.w, work.we, weighted, a_rows,
+            work.coefficient, d_flat,
         )  # fmt: skip
     d_lams, at = [], 0
-    for k in b.columns:
+    for k in layout.columns:
         d_lams.append(d_flat[at : at + k * k].reshape(k, k))
         at += k * k
     return value - half, d_lams, found
 
 
+def _through_beta(
+    X: Array, m: Array, blocks: Blocks, work: Evaluation, weighted: Array, r_main: Array, r_other: Array
+) -> tuple[Array, Array, Array]:
+    """What θ owes to β at the joint mode: see the module's last formula."""
+    mr = np.empty((len(m), 1))
+    _scatter(m, blocks.layout, r_main, r_other, mr)
+    gradient = X.T @ (work.s + weighted + work.w * mr[:, 0])
+    information, solved = _fixed_information(X, m, blocks, work)
+    v = np.linalg.solve(information, gradient)
+    t_main, t_other = solved[0] @ v[:, None], solved[1] @ v[:, None]
+    return weighted - work.w * (X @ v), r_main + t_main, r_other + t_other
+
+
 def linear_predictor(fixed: Array, blocks: Blocks, lams: list[Array], work: Evaluation) -> Array:
     """η at the modes in ``work``, shape (n,), in the order of ``blocks``."""
-    b = blocks
-    m = spherical_columns(b.z, b.columns, np.concatenate([lam.ravel() for lam in lams]))
-    eta = np.empty(len(fixed))
-    _predict(
-        fixed,
-        m,
-        int(b.columns[0]),
-        b.starts,
-        b.touched_starts,
-        b.touched,
-        b.local,
-        work.main,
-        work.other,
-        eta,
-    )
-    return eta
+    out = np.empty((len(fixed), 1))
+    m = spherical_columns(blocks.z, blocks.layout.columns, _flat(lams))
+    _scatter(m, blocks.layout, work.main, work.other, out)
+    return fixed + out[:, 0]
 
 
-def fixed_information(X: Array, blocks: Blocks, lams: list[Array], work: Evaluation) -> tuple[Array, Array]:
+def _fixed_information(X: Array, m: Array, blocks: Blocks, work: Evaluation) -> tuple[Array, tuple[Array, Array]]:
+    """X'WX − X'WM H⁻¹ M'WX, and H⁻¹ M'WX split as main and other."""
+    wX = work.w[:, None] * X
+    main = np.zeros((*work.main.shape[:2], X.shape[1]))
+    other = np.zeros((len(work.other), X.shape[1]))
+    _gather(wX, m, blocks.layout, main, other)
+    crossed = (main.copy(), other.copy())
+    solve(blocks.layout, work.factor, main, other)
+    taken = np.tensordot(crossed[0], main, axes=((0, 1), (0, 1))) + crossed[1].T @ other
+    return X.T @ wX - taken, (main, other)
+
+
+def fixed_information(X: Array, blocks: Blocks, lams: list[Array], work: Evaluation) -> tuple[Array, list[Array]]:
     """Information on β given θ with û profiled out, and what û owes to β.
 
     X is in the order of ``blocks``; H is the factor left by :func:`laplace`.
@@ -316,52 +453,57 @@ def fixed_information(X: Array, blocks: Blocks, lams: list[Array], work: Evaluat
     -------
     information : ndarray, shape (p, p)
         X'WX − X'WM H⁻¹ M'WX, lme4's RX'RX.
-    solved : ndarray, shape (p, q)
-        (H⁻¹ M'WX)', minus the derivative of û in β, the main term first.
+    slopes : list of ndarray, shape (groups, k, p)
+        Derivatives of û in β, by term in block order.
     """
-    b = blocks
-    m = spherical_columns(b.z, b.columns, np.concatenate([lam.ravel() for lam in lams]))
-    wX = work.w[:, None] * X
-    p = X.shape[1]
-    info = X.T @ wX
-    crossed, solved = [], []
-    for j in range(p):
-        main, other = np.zeros_like(work.main), np.zeros_like(work.other)
-        _accumulate(np.ascontiguousarray(wX[:, j]), m, int(b.columns[0]), b.starts, b.touched_starts, b.touched,
-                    b.local, main, other)  # fmt: skip
-        crossed.append(np.concatenate([main.ravel(), other]))
-        solve(main, other, b.starts, b.touched_starts, b.touched, b.column_component, b.column_position,
-              b.sizes, b.offsets, work.L, work.Y, work.S)  # fmt: skip
-        solved.append(np.concatenate([main.ravel(), other]))
-    if not p:
-        return info, np.zeros((0, work.main.size + work.other.size))
-    return info - np.stack(crossed) @ np.stack(solved).T, np.stack(solved)
+    m = spherical_columns(blocks.z, blocks.layout.columns, _flat(lams))
+    information, (main, other) = _fixed_information(X, m, blocks, work)
+    return information, [-part for part in blocks.by_term(main, other)]
 
 
-def selected_covariance(blocks: Blocks, work: Evaluation) -> list[Array]:
-    """Blocks of H⁻¹ of every group of every term, in block order: arrays (groups, k, k)."""
-    b = blocks
-    inverse = invert_components(work.S, b.sizes, b.offsets)
-    out = [_main_covariance(int(b.columns[0]), b.starts, b.touched_starts, b.component, b.position, b.sizes,
-                            b.offsets, work.L, work.Y, inverse)]  # fmt: skip
-    start = 0
-    for k, levels in zip(b.columns[1:], b.levels[1:], strict=True):
-        ids = start + np.arange(levels * k).reshape(levels, k)
-        size = b.sizes[b.column_component[ids]]
-        base = b.offsets[b.column_component[ids]] + b.column_position[ids] * size
-        out.append(inverse[base[:, :, None] + b.column_position[ids][:, None, :]])
-        start += levels * k
-    return out
+def joint_modes(
+    link: int, y: Array, trials: Array, offset: Array, X: Array, beta: Array, blocks: Blocks, lams: list[Array],
+    work: Evaluation,
+) -> tuple[Array, bool]:  # fmt: skip
+    """β at the joint mode of β and û given θ, from the modes in ``work`` (lme4's ``nAGQ = 0``).
+
+    The penalised log-likelihood with û profiled out is concave in β: Newton's method, halving steps that overshoot.
+
+    Returns
+    -------
+    beta : ndarray, shape (p,)
+    found : bool
+    """
+    m = spherical_columns(blocks.z, blocks.layout.columns, _flat(lams))
+    last, step = math.inf, np.zeros_like(beta)
+    for _ in range(100):
+        found = _find_modes(link, y, trials, offset + X @ beta, m, blocks, work)
+        decrement = math.nan
+        if found:
+            _derivatives(
+                link, False, y, trials, offset + X @ beta, m, blocks.layout, work.main, work.other, work.s, work.w,
+                work.we, work.dwe,
+            )  # fmt: skip
+            gradient = X.T @ work.s
+            information, (main, other) = _fixed_information(X, m, blocks, work)
+            new = np.linalg.solve(information, gradient)
+            decrement = float(gradient @ new)
+        if not decrement < last and not decrement < 1e-12:
+            step *= 0.5
+            if np.abs(step).max(initial=0.0) < 1e-10:
+                return beta, False
+            beta = beta - step
+            continue
+        if decrement < 1e-18 * (1.0 + len(y)):
+            return beta, True
+        last, step = decrement, new
+        beta = beta + step
+        # The modes move along, to first order.
+        work.main -= main @ step[:, None]
+        work.other -= other @ step[:, None]
+    return beta, False
 
 
-@njit(cache=True)
-def _main_covariance(k0, starts, touched_starts, component, position, sizes, offsets, L, Y, inverse):  # type: ignore[no-untyped-def]
-    n_main, widest = len(starts) - 1, 0
-    for g in range(n_main):
-        widest = max(widest, touched_starts[g + 1] - touched_starts[g])
-    V = np.empty((k0 + widest, k0 + widest))
-    out = np.empty((n_main, k0, k0))
-    for g in range(n_main):
-        _local_covariance(g, k0, touched_starts, component, position, sizes, offsets, L, Y, inverse, V)
-        out[g] = V[:k0, :k0]
-    return out
+def mode_covariances(blocks: Blocks, work: Evaluation) -> list[Array]:
+    """Conditional covariances of û given β and θ, by term in block order: arrays (groups, k, k)."""
+    return selected_covariance(blocks, work.factor)

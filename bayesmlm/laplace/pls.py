@@ -11,19 +11,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from bayesmlm.errors import FitError
+from bayesmlm.parallel import one_blas_thread
 
-__all__ = ["Blocks", "RandomTerm", "block_structure", "factorise", "solve"]
+__all__ = [
+    "Blocks", "Factor", "Layout", "RandomTerm", "block_structure", "component_of", "empty_factor",
+    "factorise_components", "invert_components", "selected_covariance", "solve", "solve_components",
+]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 
 _DENSE_LIMIT = 2e8
 """Numbers held in the dense components at most (1.6 GB)."""
+
+_LAPACK_FROM = 64
+"""Components of this size and more are left to LAPACK; below, its calls cost more than the arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,60 +42,92 @@ class RandomTerm:
     n_levels: int
 
 
+class Layout(NamedTuple):
+    """Where each row's entries lie in the blocks; a tuple, because compiled code takes it as it is.
+
+    Attributes
+    ----------
+    columns : ndarray of int, shape (t,)
+        Columns of each term, the main term first.
+    starts : ndarray of int, shape (groups + 1,)
+        Rows of each main group.
+    local : ndarray of int, shape (n, K − k₀)
+        Place of each other entry among the columns its main group touches.
+    touched_starts : ndarray of int, shape (groups + 1,)
+    touched : ndarray of int
+        Columns of the other terms that each main group touches, ascending.  Columns are numbered component by
+        component, so that all columns touched by one group, and each component, are ascending runs.
+    column_term, column_within : ndarray of int, shape (q₂,)
+        Term of each column, and which of the term's columns it is.
+    component : ndarray of int, shape (q₂,)
+    firsts, offsets : ndarray of int, shape (components + 1,)
+        First column of each component, and where its dense block starts.
+    """
+
+    columns: Array
+    starts: Array
+    local: Array
+    touched_starts: Array
+    touched: Array
+    column_term: Array
+    column_within: Array
+    component: Array
+    firsts: Array
+    offsets: Array
+
+
+class Factor(NamedTuple):
+    """Blocked Cholesky factor of H.
+
+    Attributes
+    ----------
+    L : ndarray, shape (groups, k₀, k₀)
+        Factors of the main blocks D.
+    Y : ndarray, shape (touched, k₀)
+        L⁻¹B by column of B, the block between main and other columns.
+    S : ndarray, shape (Σ sizes²,)
+        Factors of the components of the Schur complement, lower triangles by rows.
+    """
+
+    L: Array
+    Y: Array
+    S: Array
+
+
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Rows sorted by the main term's group, and where each row's entries lie in the blocks.
+    """Rows sorted by the main term's group, and their layout.
 
     Attributes
     ----------
     terms : ndarray of int, shape (t,)
         The terms in block order, the main term first.
-    columns : ndarray of int, shape (t,)
-        Columns of each term, in block order.
-    order : ndarray of int, shape (n,)
-        Position of each sorted row in the design.
-    starts : ndarray of int, shape (groups + 1,)
-        Rows of each main group.
-    z : ndarray, shape (n, K)
-    local : ndarray of int, shape (n, K − k₀)
-        Place of each other entry among the columns its main group touches.
-    touched_starts : ndarray of int, shape (groups + 1,)
-    touched : ndarray of int
-        Columns of the other terms that each main group touches.
-    position, component : ndarray of int
-        For each entry of ``touched``: its place within its component, and the component.
-    sizes, offsets : ndarray of int
-        Size of each component, and where its dense block starts.
-    column_component, column_position : ndarray of int, shape (q₂,)
     levels : ndarray of int, shape (t,)
         Groups of each term, in block order.
+    order : ndarray of int, shape (n,)
+        Position of each sorted row in the design.
+    z : ndarray, shape (n, K)
+    place : ndarray of int, shape (q₂,)
+        Where each column of the other terms, term by term and group by group, stands in the layout.
+    layout : Layout
     """
 
     terms: Array
-    columns: Array
-    order: Array
-    starts: Array
-    z: Array
-    local: Array
-    touched_starts: Array
-    touched: Array
-    position: Array
-    component: Array
-    sizes: Array
-    offsets: Array
-    column_component: Array
-    column_position: Array
     levels: Array
+    order: Array
+    z: Array
+    place: Array
+    layout: Layout
 
-    @property
-    def n_main(self) -> int:
-        """Groups of the main term."""
-        return len(self.starts) - 1
-
-    @property
-    def n_other(self) -> int:
-        """Columns of the other terms."""
-        return len(self.column_component)
+    def by_term(self, main: Array, other: Array) -> list[Array]:
+        """Split vectors (or matrices, one column each) on the effects into terms: arrays (groups, k, …)."""
+        out, first = [main], 0
+        ordered = other[self.place]
+        for k, levels in zip(self.layout.columns[1:], self.levels[1:], strict=True):
+            size = int(k * levels)
+            out.append(ordered[first : first + size].reshape(int(levels), int(k), *other.shape[1:]))
+            first += size
+        return out
 
 
 def block_structure(terms: list[RandomTerm]) -> Blocks:
@@ -99,9 +138,6 @@ def block_structure(terms: list[RandomTerm]) -> Blocks:
     FitError
         When crossed factors are so large that their dense Schur complement would not fit in memory.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     by_size = np.array(sorted(range(len(terms)), key=lambda t: (-terms[t].n_levels, t)))
     main, others = terms[by_size[0]], [terms[t] for t in by_size[1:]]
     order = np.argsort(main.codes, kind="stable")
@@ -109,69 +145,80 @@ def block_structure(terms: list[RandomTerm]) -> Blocks:
     n, n_main = len(order), main.n_levels
     starts = np.concatenate([[0], np.cumsum(np.bincount(main_codes, minlength=n_main))]).astype(np.int64)
     z = np.ascontiguousarray(np.hstack([main.z[order], *(term.z[order] for term in others)]))
+    column_term = np.concatenate(
+        [np.zeros(0, dtype=np.int64), *(np.full(t.n_levels * t.z.shape[1], j + 1) for j, t in enumerate(others))]
+    )
+    column_within = np.concatenate(
+        [np.zeros(0, dtype=np.int64), *(np.tile(np.arange(t.z.shape[1]), t.n_levels) for t in others)]
+    )
+    n_other = len(column_term)
 
-    ids: list[Array] = []
-    start = 0
-    for term in others:
-        k = term.z.shape[1]
-        first = start + term.codes[order].astype(np.int64) * k
-        ids.extend(first + b for b in range(k))
-        start += term.n_levels * k
-    n_other = start
+    touched_starts = np.zeros(n_main + 1, dtype=np.int64)
+    touched, local = np.zeros(0, dtype=np.int64), np.zeros((n, 0), dtype=np.int32)
+    labels = np.zeros(0, dtype=np.int64)
     if others:
+        ids: list[Array] = []
+        start = 0
+        for term in others:
+            k = term.z.shape[1]
+            first = start + term.codes[order].astype(np.int64) * k
+            ids.extend(first + b for b in range(k))
+            start += term.n_levels * k
         keys = main_codes[:, None] * n_other + np.stack(ids, axis=1)
         cells, inverse = np.unique(keys, return_inverse=True)
         cell_main, touched = np.divmod(cells, n_other)
         touched_starts = np.concatenate([[0], np.cumsum(np.bincount(cell_main, minlength=n_main))])
-        local = inverse.reshape(keys.shape) - touched_starts[main_codes][:, None]
-        # Columns are linked when one main group touches both: a bipartite graph.
-        graph = coo_array(
-            (np.ones(len(cells), dtype=np.int8), (cell_main, n_main + touched)), shape=(n_main + n_other,) * 2
-        )
-        _, labels = connected_components(graph, directed=False)
-        _, column_component = np.unique(labels[n_main:], return_inverse=True)
-    else:
-        touched_starts = np.zeros(n_main + 1, dtype=np.int64)
-        touched, local = np.zeros(0, dtype=np.int64), np.zeros((n, 0), dtype=np.int64)
-        column_component = np.zeros(0, dtype=np.int64)
-    sizes = np.bincount(column_component, minlength=0)
+        local = (inverse.reshape(keys.shape) - touched_starts[main_codes][:, None]).astype(np.int32)
+        labels = _linked(cell_main, touched, n_main, n_other)
+    sizes = np.bincount(labels, minlength=0)
     if float((sizes.astype(float) ** 2).sum()) > _DENSE_LIMIT:
         raise FitError(
             f"the crossed random effects have a dense block of {int(sizes.max())} columns, more than fits in memory; "
             f"leave out a term or group it more coarsely"
         )
-    offsets = np.concatenate([[0], np.cumsum(sizes**2)]).astype(np.int64)
-    by_component = np.argsort(column_component, kind="stable")
-    first_of = np.concatenate([[0], np.cumsum(sizes)])[:-1] if len(sizes) else np.zeros(0, dtype=np.int64)
-    column_position = np.empty(n_other, dtype=np.int64)
-    column_position[by_component] = np.arange(n_other) - first_of[column_component[by_component]]
-    return Blocks(
-        terms=by_size,
+    by_component = np.argsort(labels, kind="stable")
+    place = np.empty(n_other, dtype=np.int64)
+    place[by_component] = np.arange(n_other)
+    layout = Layout(
         columns=np.array([terms[t].z.shape[1] for t in by_size], dtype=np.int64),
-        order=order,
         starts=starts,
-        z=z,
-        local=local.astype(np.int64),
+        local=local,
         touched_starts=touched_starts.astype(np.int64),
-        touched=touched.astype(np.int64),
-        position=column_position[touched],
-        component=column_component[touched].astype(np.int64),
-        sizes=sizes.astype(np.int64),
-        offsets=offsets,
-        column_component=column_component.astype(np.int64),
-        column_position=column_position,
-        levels=np.array([terms[t].n_levels for t in by_size], dtype=np.int64),
+        touched=place[touched],
+        column_term=column_term[by_component],
+        column_within=column_within[by_component],
+        component=labels[by_component].astype(np.int64),
+        firsts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        offsets=np.concatenate([[0], np.cumsum(sizes**2)]).astype(np.int64),
     )
+    levels = np.array([terms[t].n_levels for t in by_size], dtype=np.int64)
+    return Blocks(by_size, levels, order, z, place, layout)
 
 
-@njit(cache=True)
+def _linked(main: Array, other: Array, n_main: int, n_other: int) -> Array:
+    """Number the sets of columns that main groups link, shape (n_other,): components of a bipartite graph."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(main), dtype=np.int8), (main, n_main + other)), shape=(n_main + n_other,) * 2)
+    _, labels = connected_components(graph, directed=False)
+    return np.unique(labels[n_main:], return_inverse=True)[1]
+
+
+def empty_factor(layout: Layout) -> Factor:
+    """Room for one factor."""
+    k0, groups = int(layout.columns[0]), len(layout.starts) - 1
+    return Factor(np.zeros((groups, k0, k0)), np.zeros((len(layout.touched), k0)), np.zeros(int(layout.offsets[-1])))
+
+
+@njit(cache=True, error_model="numpy")
 def spherical_columns(z: np.ndarray, columns: np.ndarray, lams: np.ndarray) -> np.ndarray:
     """m = Λ'z for every row, shape (n, K); ``lams`` holds each term's λ row by row."""
-    m = np.zeros_like(z)
+    m = np.empty_like(z)
     at, lam_at = 0, 0
     for k in columns:
-        for i in range(len(z)):
-            for b in range(k):
+        for b in range(k):
+            for i in range(len(z)):
                 total = 0.0
                 for a in range(b, k):
                     total += lams[lam_at + a * k + b] * z[i, at + a]
@@ -181,27 +228,23 @@ def spherical_columns(z: np.ndarray, columns: np.ndarray, lams: np.ndarray) -> n
     return m
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def cholesky_in_place(A: np.ndarray) -> bool:
     """Replace the lower triangle of A by its Cholesky factor; False when A is not positive definite."""
-    k = len(A)
-    if k > 48:
-        A[:] = np.linalg.cholesky(A)
-        return True
-    for j in range(k):
+    for j in range(len(A)):
         for c in range(j):
             A[j, j] -= A[j, c] * A[j, c]
         if not A[j, j] > 0.0:
             return False
         A[j, j] = math.sqrt(A[j, j])
-        for i in range(j + 1, k):
+        for i in range(j + 1, len(A)):
             for c in range(j):
                 A[i, j] -= A[i, c] * A[j, c]
             A[i, j] /= A[j, j]
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def forward(L: np.ndarray, b: np.ndarray) -> None:
     """Solve L x = b in place."""
     for i in range(len(b)):
@@ -210,7 +253,7 @@ def forward(L: np.ndarray, b: np.ndarray) -> None:
         b[i] /= L[i, i]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def backward(L: np.ndarray, b: np.ndarray) -> None:
     """Solve L' x = b in place."""
     for i in range(len(b) - 1, -1, -1):
@@ -219,151 +262,264 @@ def backward(L: np.ndarray, b: np.ndarray) -> None:
             b[c] -= L[i, c] * b[i]
 
 
-@njit(cache=True)
-def factorise(
-    w: np.ndarray,
-    m: np.ndarray,
-    k0: int,
-    starts: np.ndarray,
-    local: np.ndarray,
-    touched_starts: np.ndarray,
-    position: np.ndarray,
-    component: np.ndarray,
-    sizes: np.ndarray,
-    offsets: np.ndarray,
-    L: np.ndarray,
-    Y: np.ndarray,
-    S: np.ndarray,
-) -> tuple[float, bool]:
-    """Blocked Cholesky factor of H = I + Σ w m m'.
+@njit(cache=True, error_model="numpy")
+def component_of(layout, first, last):  # type: ignore[no-untyped-def]
+    """(shift, size): entry (row, column) of the component of touched columns is at ``shift + row * size + column``."""
+    if last == first:
+        return 0, 0
+    c = layout.component[layout.touched[first]]
+    size = layout.firsts[c + 1] - layout.firsts[c]
+    return layout.offsets[c] - layout.firsts[c] * (size + 1), size
 
-    Parameters
-    ----------
-    w : ndarray, shape (n,)
-    m : ndarray, shape (n, K)
-    k0 : int
-        Columns of the main term.
-    L : ndarray, shape (groups, k₀, k₀)
-        Out: Cholesky factors of the main blocks D.
-    Y : ndarray, shape (touched, k₀)
-        Out: L⁻¹B by column of B.
-    S : ndarray, shape (Σ sizes²,)
-        Out: Cholesky factors of the components of the Schur complement.
 
-    Returns
-    -------
-    log_det : float
-        ½ log |H|.
-    definite : bool
+@njit(cache=True, error_model="numpy")
+def eliminate_group(layout, g, factor):  # type: ignore[no-untyped-def]
+    """Factorise main group g's block and take its part off the Schur complement; ½ log |D|, or NaN.
+
+    In: D (lower) in ``L[g]``, B in the group's rows of ``Y``.
     """
-    half, K = 0.0, m.shape[1]
-    S[:] = 0.0
-    for g in range(len(starts) - 1):
-        D, first, last = L[g], touched_starts[g], touched_starts[g + 1]
+    D, Y, S = factor.L[g], factor.Y, factor.S
+    k0 = len(D)
+    if not cholesky_in_place(D):
+        return math.nan
+    half = 0.0
+    for a in range(k0):
+        half += math.log(D[a, a])
+    touched = layout.touched
+    first, last = layout.touched_starts[g], layout.touched_starts[g + 1]
+    shift, size = component_of(layout, first, last)
+    for at in range(first, last):
+        for i in range(k0):
+            for c in range(i):
+                Y[at, i] -= D[i, c] * Y[at, c]
+            Y[at, i] /= D[i, i]
+        row = shift + touched[at] * size
         for a in range(k0):
-            D[a] = 0.0
-            D[a, a] = 1.0
-        Y[first:last] = 0.0
-        base, size = 0, 0
-        if last > first:
-            base, size = offsets[component[first]], sizes[component[first]]
-        for i in range(starts[g], starts[g + 1]):
-            wi = w[i]
-            for a in range(k0):
-                wm = wi * m[i, a]
-                for b in range(a + 1):
-                    D[a, b] += wm * m[i, b]
-            for c in range(K - k0):
-                wm = wi * m[i, k0 + c]
-                at = first + local[i, c]
-                for a in range(k0):
-                    Y[at, a] += wm * m[i, a]
-                for d in range(K - k0):
-                    other = first + local[i, d]
-                    if position[other] <= position[at]:
-                        S[base + position[at] * size + position[other]] += wm * m[i, k0 + d]
-        if not cholesky_in_place(D):
-            return 0.0, False
-        for a in range(k0):
-            half += math.log(D[a, a])
-        for at in range(first, last):
-            forward(D, Y[at])
-            for other in range(first, at + 1):
-                dot = 0.0
-                for a in range(k0):
-                    dot += Y[at, a] * Y[other, a]
-                row, col = max(position[at], position[other]), min(position[at], position[other])
-                S[base + row * size + col] -= dot
-    for c in range(len(sizes)):
-        block = S[offsets[c] : offsets[c + 1]].reshape((sizes[c], sizes[c]))
-        for a in range(sizes[c]):
-            block[a, a] += 1.0
+            y = Y[at, a]
+            if touched[at] - touched[first] == at - first:
+                # Columns without gaps, as in a fully crossed design: a loop that is vectorised.
+                row_first = row + touched[first]
+                for j in range(at - first + 1):
+                    S[row_first + j] -= y * Y[first + j, a]
+            else:
+                for other in range(first, at + 1):
+                    S[row + touched[other]] -= y * Y[other, a]
+    return half
+
+
+@njit(cache=True, error_model="numpy")
+def _factorise_small(S, firsts, offsets):  # type: ignore[no-untyped-def]
+    half = 0.0
+    for c in range(len(firsts) - 1):
+        size = firsts[c + 1] - firsts[c]
+        block = S[offsets[c] : offsets[c + 1]].reshape((size, size))
         if not cholesky_in_place(block):
-            return 0.0, False
-        for a in range(sizes[c]):
+            return math.nan
+        for a in range(size):
             half += math.log(block[a, a])
-    return half, True
+    return half
 
 
-@njit(cache=True)
-def solve(
-    main: np.ndarray,
-    other: np.ndarray,
-    starts: np.ndarray,
-    touched_starts: np.ndarray,
-    touched: np.ndarray,
-    column_component: np.ndarray,
-    column_position: np.ndarray,
-    sizes: np.ndarray,
-    offsets: np.ndarray,
-    L: np.ndarray,
-    Y: np.ndarray,
-    S: np.ndarray,
-) -> None:
-    """Solve H x = b in place; b is split as main (groups, k₀) and other (q₂,)."""
-    k0 = main.shape[1]
-    for g in range(len(starts) - 1):
-        forward(L[g], main[g])
-        for at in range(touched_starts[g], touched_starts[g + 1]):
-            for a in range(k0):
-                other[touched[at]] -= Y[at, a] * main[g, a]
-    n_comp = len(sizes)
-    if n_comp > 0:
-        firsts = np.zeros(n_comp + 1, dtype=np.int64)
-        for c in range(n_comp):
-            firsts[c + 1] = firsts[c] + sizes[c]
-        packed = np.empty(len(other))
-        for j in range(len(other)):
-            packed[firsts[column_component[j]] + column_position[j]] = other[j]
-        for c in range(n_comp):
-            block = S[offsets[c] : offsets[c + 1]].reshape((sizes[c], sizes[c]))
-            part = packed[firsts[c] : firsts[c + 1]]
+@njit(cache=True, error_model="numpy")
+def _solve_small(S, firsts, offsets, b):  # type: ignore[no-untyped-def]
+    for c in range(len(firsts) - 1):
+        size = firsts[c + 1] - firsts[c]
+        block = S[offsets[c] : offsets[c + 1]].reshape((size, size))
+        for j in range(b.shape[1]):
+            part = b[firsts[c] : firsts[c + 1], j]
             forward(block, part)
             backward(block, part)
-        for j in range(len(other)):
-            other[j] = packed[firsts[column_component[j]] + column_position[j]]
-    for g in range(len(starts) - 1):
-        for at in range(touched_starts[g], touched_starts[g + 1]):
-            for a in range(k0):
-                main[g, a] -= Y[at, a] * other[touched[at]]
-        backward(L[g], main[g])
 
 
-@njit(cache=True)
-def invert_components(S: np.ndarray, sizes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Inverse of every component from its Cholesky factor, full symmetric blocks, flat."""
+@njit(cache=True, error_model="numpy")
+def _invert_small(S, firsts, offsets):  # type: ignore[no-untyped-def]
     out = np.zeros_like(S)
-    for c in range(len(sizes)):
-        size = sizes[c]
+    for c in range(len(firsts) - 1):
+        size = firsts[c + 1] - firsts[c]
         block = S[offsets[c] : offsets[c + 1]].reshape((size, size))
         inverse = out[offsets[c] : offsets[c + 1]].reshape((size, size))
-        if size > 48:
-            lower = np.tril(block)
-            root = np.linalg.inv(lower)
-            inverse[:] = root.T @ root
-        else:
-            for j in range(size):
-                inverse[j, j] = 1.0
-                forward(block, inverse[j])
-                backward(block, inverse[j])
+        for j in range(size):
+            inverse[j, j] = 1.0
+            forward(block, inverse[j])
+            backward(block, inverse[j])
+    return out
+
+
+def _is_large(layout: Layout) -> bool:
+    return len(layout.firsts) > 1 and int(np.diff(layout.firsts).max()) >= _LAPACK_FROM
+
+
+def _components(layout: Layout, S: Array) -> list[Array]:
+    """Views of the components; transposed, because LAPACK's upper triangle by columns is our lower one by rows."""
+    return [
+        S[start:stop].reshape(size, size).T
+        for start, stop, size in zip(layout.offsets[:-1], layout.offsets[1:], np.diff(layout.firsts), strict=True)
+    ]
+
+
+def factorise_components(layout: Layout, S: Array) -> float:
+    """Replace the components (lower triangles) by their Cholesky factors; ½ log |S|, or NaN where not definite."""
+    if not _is_large(layout):
+        return _factorise_small(S, layout.firsts, layout.offsets)
+    from scipy.linalg import lapack
+
+    half = 0.0
+    with one_blas_thread():
+        for block in _components(layout, S):
+            _, info = lapack.dpotrf(block, lower=0, clean=0, overwrite_a=1)
+            if info != 0:
+                return math.nan
+            half += float(np.log(np.diagonal(block)).sum())
+    return half
+
+
+def solve_components(layout: Layout, S: Array, b: Array) -> None:
+    """Solve S x = b in place; b has shape (q₂, r)."""
+    if not _is_large(layout):
+        _solve_small(S, layout.firsts, layout.offsets, b)
+        return
+    from scipy.linalg import lapack
+
+    with one_blas_thread():
+        for block, first, last in zip(_components(layout, S), layout.firsts[:-1], layout.firsts[1:], strict=True):
+            b[first:last] = lapack.dpotrs(block, b[first:last], lower=0)[0]
+
+
+def invert_components(layout: Layout, S: Array) -> Array:
+    """Inverses of the components from their Cholesky factors, flat; lower triangles are valid."""
+    if not _is_large(layout):
+        return _invert_small(S, layout.firsts, layout.offsets)
+    from scipy.linalg import lapack
+
+    out = S.copy()
+    with one_blas_thread():
+        for block in _components(layout, out):
+            lapack.dpotri(block, lower=0, overwrite_c=1)
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def reduce_main(layout, factor, main, other):  # type: ignore[no-untyped-def]
+    """Forward half of a solve: main (groups, k₀, r) becomes L⁻¹main, and its part is taken off other (q₂, r)."""
+    L, Y = factor.L, factor.Y
+    k0, r = main.shape[1], main.shape[2]
+    for g in range(len(layout.starts) - 1):
+        for j in range(r):
+            for a in range(k0):
+                for c in range(a):
+                    main[g, a, j] -= L[g, a, c] * main[g, c, j]
+                main[g, a, j] /= L[g, a, a]
+        for at in range(layout.touched_starts[g], layout.touched_starts[g + 1]):
+            for a in range(k0):
+                for j in range(r):
+                    other[layout.touched[at], j] -= Y[at, a] * main[g, a, j]
+
+
+@njit(cache=True, error_model="numpy")
+def restore_main(layout, factor, main, other):  # type: ignore[no-untyped-def]
+    """Backward half of a solve, the other columns being known."""
+    L, Y = factor.L, factor.Y
+    k0, r = main.shape[1], main.shape[2]
+    for g in range(len(layout.starts) - 1):
+        for at in range(layout.touched_starts[g], layout.touched_starts[g + 1]):
+            for a in range(k0):
+                for j in range(r):
+                    main[g, a, j] -= Y[at, a] * other[layout.touched[at], j]
+        for j in range(r):
+            for a in range(k0 - 1, -1, -1):
+                main[g, a, j] /= L[g, a, a]
+                for c in range(a):
+                    main[g, c, j] -= L[g, a, c] * main[g, a, j]
+
+
+def solve(layout: Layout, factor: Factor, main: Array, other: Array) -> None:
+    """Solve H x = b in place; b is split as main (groups, k₀, r) and other (q₂, r)."""
+    reduce_main(layout, factor, main, other)
+    solve_components(layout, factor.S, other)
+    restore_main(layout, factor, main, other)
+
+
+@njit(cache=True, error_model="numpy")
+def local_covariance(layout, factor, inverse, g, V):  # type: ignore[no-untyped-def]
+    """H⁻¹ on main group g and the columns it touches, into V; returns its size.
+
+    With P = D⁻¹B: V_RR = S⁻¹, V_gR = −P S⁻¹, V_gg = D⁻¹ + P S⁻¹ P'.
+    """
+    L, Y = factor.L[g], factor.Y
+    k0 = len(L)
+    first, last = layout.touched_starts[g], layout.touched_starts[g + 1]
+    r = last - first
+    P = np.empty((r, k0))
+    for j in range(r):
+        for a in range(k0 - 1, -1, -1):
+            total = Y[first + j, a]
+            for b in range(a + 1, k0):
+                total -= L[b, a] * P[j, b]
+            P[j, a] = total / L[a, a]
+    touched = layout.touched
+    shift, size = component_of(layout, first, last)
+    for j in range(r):
+        row = shift + touched[first + j] * size
+        for l in range(j + 1):
+            value = inverse[row + touched[first + l]]
+            V[k0 + j, k0 + l] = value
+            V[k0 + l, k0 + j] = value
+    for a in range(k0):
+        for j in range(r):
+            total = 0.0
+            for l in range(r):
+                total -= P[l, a] * V[k0 + l, k0 + j]
+            V[a, k0 + j] = total
+            V[k0 + j, a] = total
+    unit = np.empty(k0)
+    for a in range(k0):
+        unit[:] = 0.0
+        unit[a] = 1.0
+        forward(L, unit)
+        backward(L, unit)
+        for b in range(k0):
+            total = unit[b]
+            for j in range(r):
+                total -= P[j, b] * V[a, k0 + j]
+            V[a, b] = total
+    return k0 + r
+
+
+@njit(cache=True, error_model="numpy")
+def widest_group(layout):  # type: ignore[no-untyped-def]
+    """Columns that the main group with the most of them touches."""
+    widest = 0
+    for g in range(len(layout.starts) - 1):
+        widest = max(widest, layout.touched_starts[g + 1] - layout.touched_starts[g])
+    return widest
+
+
+@njit(cache=True, error_model="numpy")
+def _main_covariance(layout, factor, inverse):  # type: ignore[no-untyped-def]
+    k0 = layout.columns[0]
+    size = k0 + widest_group(layout)
+    V = np.empty((size, size))
+    out = np.empty((len(layout.starts) - 1, k0, k0))
+    for g in range(len(layout.starts) - 1):
+        local_covariance(layout, factor, inverse, g, V)
+        for a in range(k0):
+            for b in range(k0):
+                out[g, a, b] = V[a, b]
+    return out
+
+
+def selected_covariance(blocks: Blocks, factor: Factor) -> list[Array]:
+    """Blocks of H⁻¹ of every group of every term, in block order: arrays (groups, k, k)."""
+    layout = blocks.layout
+    inverse = invert_components(layout, factor.S)
+    out = [_main_covariance(layout, factor, inverse)]
+    first = 0
+    for k, levels in zip(layout.columns[1:], blocks.levels[1:], strict=True):
+        ids = blocks.place[first : first + int(levels * k)].reshape(int(levels), int(k))
+        rows = np.maximum(ids[:, :, None], ids[:, None, :])
+        columns = np.minimum(ids[:, :, None], ids[:, None, :])
+        c = layout.component[ids[:, :1, None]]
+        begin = layout.firsts[c]
+        out.append(inverse[layout.offsets[c] + (rows - begin) * (layout.firsts[c + 1] - begin) + columns - begin])
+        first += int(levels * k)
     return out

@@ -1,4 +1,4 @@
-"""Load a compiled kernel from numba's disk cache without first building numba's compiler.
+"""Load a compiled kernel from numba's disk cache without first building numba's compiler; say when it must be compiled.
 
 Before numba looks into its cache it registers every function it could compile (0.3 s in a fresh process, which a
 command that fits one model would wait for).  Code that is in the cache already needs none of that.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["preload"]
+__all__ = ["announce", "preload"]
 
 
 def preload(function: Any, *signature: Any) -> bool:
@@ -41,3 +41,30 @@ def preload(function: Any, *signature: Any) -> bool:
     except Exception:
         return False
     return True
+
+
+def announce() -> None:
+    """Say on the error stream, once per process, that kernels are being compiled, where the cache has them not."""
+    try:
+        from numba.core.event import Listener, register
+    except ImportError:
+        return
+
+    class Announcer(Listener):
+        said = False
+
+        def on_start(self, event: Any) -> None:
+            ours = str(getattr(event.data["dispatcher"].py_func, "__module__", "")).startswith("bayesmlm")
+            if ours and not self.said:
+                import sys
+
+                self.said = True
+                print(
+                    "bayesmlm: compiling its numerical kernels, some seconds, once; they are cached after that",
+                    file=sys.stderr,
+                )
+
+        def on_end(self, event: Any) -> None:
+            """Nothing to say."""
+
+    register("numba:compile", Announcer())
