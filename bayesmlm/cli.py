@@ -25,7 +25,7 @@ def run(
     specs: Annotated[Path, typer.Argument(help="A spec file, such as models/contraception.toml.")],
     only: Annotated[list[str] | None, typer.Option(help="Fit this model only (may be repeated).")] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/NAME by default.")] = None,
-    methods: Annotated[str, typer.Option(help="Readings, separated by commas: ml,nuts.")] = "",
+    methods: Annotated[str, typer.Option(help="Readings, separated by commas: ml,map,nuts.")] = "",
     seed: Annotated[int | None, typer.Option(help="Seed of the sampler, for the file's own.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Redo only what is missing.")] = False,
 ) -> None:
@@ -45,13 +45,15 @@ def run(
 def fit(
     formula: Annotated[str, typer.Argument(help='An lme4 formula, such as "use ~ age + (1 | district)".')],
     data: Annotated[Path, typer.Argument(help="A csv or parquet file.")],
-    method: Annotated[str, typer.Option(help="ml or nuts.")] = "ml",
-    family: Annotated[str, typer.Option(help="bernoulli, binomial or poisson.")] = "bernoulli",
+    method: Annotated[str, typer.Option(help="ml, map or nuts.")] = "ml",
+    family: Annotated[str, typer.Option(help="bernoulli, binomial, poisson or gaussian.")] = "bernoulli",
     link: Annotated[str | None, typer.Option(help="logit, probit or cloglog; log for counts.")] = None,
     factor: Annotated[list[str] | None, typer.Option(help="Read this column as a factor (may be repeated).")] = None,
     weights: Annotated[str | None, typer.Option(help="Column of prior weights.")] = None,
     offset: Annotated[str | None, typer.Option(help="Column of a known part of the linear predictor.")] = None,
     n_agq: Annotated[int, typer.Option(help="Quadrature points; 1 is the Laplace approximation.")] = 1,
+    reml: Annotated[bool, typer.Option("--reml", help="Restricted maximum likelihood (gaussian).")] = False,
+    information: Annotated[str, typer.Option(help="observed or expected (probit, cloglog).")] = "observed",
     draws: Annotated[int, typer.Option(help="Draws per chain (nuts).")] = 1000,
     chains: Annotated[int, typer.Option(help="Chains (nuts).")] = 4,
     seed: Annotated[int, typer.Option(help="Seed (nuts).")] = 1,
@@ -69,7 +71,15 @@ def fit(
             raise DataError(f'--factor names a column "{name}" the data lack; {among(name, frame.columns)}')
         frame[name] = frame[name].astype("category")
     model = Model(formula, frame, family, link, weights=weights, offset=offset)
-    print(model.fit_ml(n_agq).summary(style) if method == "ml" else _sampled(model, draws, chains, seed).summary(style))
+    if reml and method != "ml":
+        raise SpecError(f"--reml is a way of maximum likelihood: leave it out, or fit with --method ml, not {method}")
+    if method == "ml":
+        fitted = model.fit_ml(n_agq, reml, information)
+    elif method == "map":
+        fitted = model.fit_map(n_agq, information)
+    else:
+        fitted = _sampled(model, draws, chains, seed)
+    print(fitted.summary(style))
 
 
 def _sampled(model, draws: int, chains: int, seed: int):  # type: ignore[no-untyped-def]

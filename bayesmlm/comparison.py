@@ -69,9 +69,10 @@ def side_by_side(*fits: Fit) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``component, group, term``, then per fit its estimate and standard error (``ml_estimate, ml_se``) or posterior
-        mean and standard deviation (``post_mean, post_sd``); with one fit of each kind also ``difference``, posterior
-        mean minus ML estimate in posterior standard deviations.  Fits of a kind that is there twice carry their names.
+        ``component, group, term``, then per fit its estimate and standard error (``ml_estimate, ml_se``; ``map_…`` of
+        a posterior mode) or posterior mean and standard deviation (``post_mean, post_sd``); with one ML fit and one
+        posterior also ``difference``, posterior mean minus ML estimate in posterior standard deviations.  Fits of a
+        kind that is there twice carry their names.
 
     Raises
     ------
@@ -86,11 +87,11 @@ def side_by_side(*fits: Fit) -> pd.DataFrame:
     ['component', 'group', 'term', 'ml_estimate', 'ml_se']
     """
     _same_data(fits)
-    kinds = ["ml" if fit.engine == "ml" else "post" for fit in fits]
+    kinds = [fit.engine if fit.engine in ("ml", "map") else "post" for fit in fits]
     merged: pd.DataFrame | None = None
     for fit, kind, name in zip(fits, kinds, _names(fits), strict=True):
         prefix = kind if kinds.count(kind) == 1 else f"{name} {kind}"
-        columns = (f"{prefix}_estimate", f"{prefix}_se") if kind == "ml" else (f"{prefix}_mean", f"{prefix}_sd")
+        columns = (f"{prefix}_mean", f"{prefix}_sd") if kind == "post" else (f"{prefix}_estimate", f"{prefix}_se")
         table = fit.table()[["component", "group", "term", "estimate", "std_error"]]
         table = table.rename(columns=dict(zip(("estimate", "std_error"), columns, strict=True)))
         keys = ["component", "group", "term"]
@@ -105,7 +106,7 @@ def side_by_side(*fits: Fit) -> pd.DataFrame:
                     order.setdefault(row[:3], len(order))
     place = [order[key] for key in zip(merged.component, merged.group, merged.term, strict=True)]
     merged = merged.iloc[np.argsort(place)].reset_index(drop=True)
-    if sorted(kinds) == ["ml", "post"]:
+    if (kinds.count("ml"), kinds.count("post")) == (1, 1):
         merged["difference"] = (merged.post_mean - merged.ml_estimate) / merged.post_sd
     return merged
 
@@ -214,7 +215,7 @@ def anova(*fits: Any) -> pd.DataFrame:
     Raises
     ------
     ComparisonError
-        For posteriors, or fits of different data.
+        For posteriors and their modes, fits of different data, or fits by REML whose fixed parts differ.
 
     Examples
     --------
@@ -229,11 +230,16 @@ def anova(*fits: Any) -> pd.DataFrame:
 
     _same_data(fits)
     for fit in fits:
+        if fit.engine == "map":
+            raise ComparisonError(
+                f"{fit.name} is a posterior mode: a likelihood-ratio test needs maximised likelihoods; use fit_ml()"
+            )
         if fit.engine != "ml":
             raise ComparisonError(
                 f"{fit.name} is a posterior: a likelihood-ratio test needs maximised likelihoods; fit it by fit_ml(), "
                 f'or use bm.compare(..., by="loo")'
             )
+    _one_likelihood(fits)
     names = _names(fits)
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -250,15 +256,46 @@ def anova(*fits: Any) -> pd.DataFrame:
     return out
 
 
+def _one_likelihood(fits: Sequence[Any]) -> None:
+    """Refuse likelihoods of different kinds: REML beside ML, or REML of different fixed parts."""
+    first = fits[0]
+    for fit in fits:
+        if fit.solution.reml != first.solution.reml:
+            reml, other = (fit, first) if fit.solution.reml else (first, fit)
+            raise ComparisonError(
+                f"{reml.name} was fitted by REML and {other.name} by maximum likelihood: not comparable; refit by "
+                f"fit_ml(reml=False)"
+            )
+        if fit.solution.reml and not _same_columns(first.design, fit.design):
+            raise ComparisonError(
+                f"{first.name} and {fit.name} were fitted by REML and their fixed parts differ, so that their "
+                f"restricted likelihoods are of different data; refit both by fit_ml(reml=False)"
+            )
+
+
+def _same_columns(a: Design, b: Design) -> bool:
+    """Whether the fixed parts are the same columns, in whatever order."""
+    if sorted(a.terms) != sorted(b.terms):
+        return False
+    return all(np.array_equal(a.X[:, a.terms.index(term)], b.X[:, b.terms.index(term)]) for term in a.terms)
+
+
 def _test(before: Any, before_name: str, fit: Any, name: str, row: dict[str, Any], notes: list[str]) -> None:
     small, big = (before, fit) if before.df_model <= fit.df_model else (fit, before)
     small_name, big_name = (before_name, name) if small is before else (name, before_name)
     df = big.df_model - small.df_model
     row["df"] = df
     pair = f"{before_name} and {name}"
-    if small.solution.n_agq != big.solution.n_agq:
+    # Without groups there is nothing to approximate; with a canonical link there is one information only.
+    approximate = bool(small.design.groups and big.design.groups)
+    informed = approximate and not small.design.family.is_canonical
+    if approximate and small.solution.n_agq != big.solution.n_agq:
         notes.append(
             f"{pair}: no test, their likelihoods use different numbers of quadrature points; refit with one n_agq."
+        )
+    elif informed and small.solution.information != big.solution.information:
+        notes.append(
+            f"{pair}: no test, their Laplace approximations take different information; refit with one information=."
         )
     elif is_nested(small.design, big.design) and df > 0:
         row["chisq"] = 2.0 * (big.loglik - small.loglik)
@@ -298,7 +335,7 @@ def compare(*fits: Fit, by: str = "") -> pd.DataFrame:
     *fits : Fit
     by : {"loo", "aic", "bic"}, optional
         Leave-one-out by Pareto-smoothed importance sampling for posteriors (the default for them), or an
-        information criterion for likelihood fits (AIC by default).
+        information criterion for likelihood fits (AIC by default); neither is for posterior modes.
 
     Returns
     -------
@@ -321,6 +358,12 @@ def compare(*fits: Fit, by: str = "") -> pd.DataFrame:
     ['urban', 'age']
     """
     _same_data(fits)
+    for fit in fits:
+        if fit.engine == "map":
+            raise ComparisonError(
+                f"{fit.name} is a posterior mode, which has neither a maximised likelihood nor draws to compare by: "
+                f"use fit_ml() or sample()"
+            )
     engines = {"ml" if fit.engine == "ml" else "posterior" for fit in fits}
     if len(engines) > 1:
         raise ComparisonError("some fits are likelihoods and some posteriors: compare fits of one kind")
@@ -335,6 +378,7 @@ def compare(*fits: Fit, by: str = "") -> pd.DataFrame:
         raise ComparisonError(
             f'{by.upper()} needs maximised likelihoods: fit the models by fit_ml(), or compare by="loo"'
         )
+    _one_likelihood(fits)
     return _compare_criterion(fits, by)
 
 

@@ -61,10 +61,11 @@ def wald_limits(estimate: Array, std_error: Array, level: float) -> tuple[Array,
 
 
 def labels(design: Design) -> list[tuple[str, str, str, str]]:
-    """(component, group, term, level) of every fixed effect, standard deviation and correlation, in table order."""
+    """(component, group, term, level) of every parameter, in table order."""
     rows = [("fixed", "", term, "") for term in design.terms]
     rows += [("sd", group.name, term, "") for group in design.groups for term in group.terms]
     rows += [("cor", group.name, pair, "") for group in design.groups for pair in group.pairs]
+    rows += [("residual", "", "sigma", "")] if design.family.name == "gaussian" else []
     return rows
 
 
@@ -136,10 +137,13 @@ def prediction_rows(design: Design, newdata: Any, estimand: str, new_groups: str
     return PredictionRows(X, offset, tuple(codes for codes, _ in pairs), tuple(z for _, z in pairs))
 
 
-def _residuals(kind: str, y: Array, n: Array, mu: Array, weight: Array, poisson: bool) -> Array:
+def _residuals(kind: str, y: Array, n: Array, mu: Array, weight: Array, family: str) -> Array:
     """Residuals of counts y in n trials with mean μ per trial; NaN where there are no trials."""
+    poisson = family == "poisson"
     if kind == "response":
         return y / n - mu
+    if family == "gaussian":
+        return np.sqrt(weight) * (y - mu)
     if kind == "pearson":
         return np.sqrt(weight) * (y - n * mu) / np.sqrt(mu if poisson else n * mu * (1.0 - mu))
     from scipy.special import xlogy
@@ -176,7 +180,7 @@ class Fit(ABC):
         new_groups: str = "population",
         level: float = 0.95,
     ) -> pd.DataFrame:
-        """Predicted probabilities (or linear predictors), rows as in ``newdata``."""
+        """Predicted means (probabilities for binary responses) or linear predictors, rows as in ``newdata``."""
 
     @property
     @abstractmethod
@@ -207,7 +211,7 @@ class Fit(ABC):
 
     @property
     def df_model(self) -> int:
-        """Number of parameters: fixed effects, standard deviations and correlations."""
+        """Number of parameters: fixed effects, standard deviations (a Gaussian residual's too) and correlations."""
         return len(labels(self.design))
 
     @property
@@ -230,34 +234,31 @@ class Fit(ABC):
         return pd.DataFrame(V.to_numpy() / np.outer(sd, sd), index=V.index, columns=V.columns)
 
     def varcorr(self) -> pd.DataFrame:
-        """Variances and standard deviations by group and term, correlations after them."""
-        import pandas as pd
+        """Variances and standard deviations by group and term, correlations after them, a Gaussian residual last.
 
+        Returns
+        -------
+        pandas.DataFrame
+            ``group, term, variance, sd``, and ``correlation`` where there is one.  The residual's group is
+            ``Residual``, its term empty.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> m = bm.Model("Reaction ~ Days + (Days | Subject)", bm.load_dataset("sleepstudy"), family="gaussian")
+        >>> m.fit_ml(reml=True).varcorr().round(2).values.tolist()  # doctest: +NORMALIZE_WHITESPACE
+        [['Subject', 'Intercept', 612.09, 24.74, nan], ['Subject', 'Days', 35.07, 5.92, nan],
+         ['Subject', 'Intercept,Days', nan, nan, 0.07], ['Residual', '', 654.94, 25.59, nan]]
+        """
         table = self.table()
-        sd, cor = table[table.component == "sd"], table[table.component == "cor"]
-        out = pd.DataFrame(
-            {
-                "group": sd.group,
-                "term": sd.term,
-                "variance": sd.estimate**2,
-                "sd": sd.estimate,
-                "correlation": np.nan,
-            }
+        rows = table[table.component.isin(["sd", "cor", "residual"])].reset_index(drop=True)
+        residual = rows.component == "residual"
+        sd = rows.estimate.where(rows.component != "cor")
+        out = rows[["group", "term"]].assign(
+            group=rows.group.mask(residual, "Residual"), term=rows.term.mask(residual, ""), variance=sd**2, sd=sd
         )
-        if len(cor):
-            pairs = pd.DataFrame(
-                {
-                    "group": cor.group,
-                    "term": cor.term,
-                    "variance": np.nan,
-                    "sd": np.nan,
-                    "correlation": cor.estimate,
-                }
-            )
-            out = pd.concat([out, pairs])
-        else:
-            out = out.drop(columns="correlation")
-        return out.reset_index(drop=True)
+        cor = rows.component == "cor"
+        return out.assign(correlation=rows.estimate.where(cor)) if cor.any() else out
 
     def ranef(self) -> pd.DataFrame:
         """Group effects: ``group, term, level, estimate, std_error`` (conditional standard deviation)."""
@@ -275,6 +276,7 @@ class Fit(ABC):
         Parameters
         ----------
         kind : {"pearson", "deviance", "response"}
+            Of a Gaussian response the first two are √weight × (y − μ), not divided by σ (as lme4's).
         """
         import pandas as pd
 
@@ -285,15 +287,22 @@ class Fit(ABC):
         y, n, mu = design.response.y, design.response.trials, self.fitted()
         weight = design.weights
         with np.errstate(invalid="ignore", divide="ignore"):
-            values = _residuals(kind, y, n, mu, weight, design.family.name == "poisson")
+            values = _residuals(kind, y, n, mu, weight, design.family.name)
         return pd.Series(values, index=design.rows, name=f"{kind}_residual")
 
+    @property
+    def residual_variance(self) -> float | None:
+        """Variance of the residual on the link scale: σ² (Gaussian), π²/3 (logit) and the like; None for counts."""
+        if self.design.family.name != "gaussian":
+            return self.design.family.link.residual_variance
+        table = self.table()
+        return float(table.estimate[table.component == "residual"].iloc[0]) ** 2
+
     def _variance_parts(self) -> tuple[float, Series, float]:
-        """Variances on the link scale: of the fixed part, of each grouping, of the latent residual."""
+        """Variances on the link scale: of the fixed part, of each grouping, of the residual."""
         import pandas as pd
 
-        design = self.design
-        residual = design.family.link.residual_variance
+        design, residual = self.design, self.residual_variance
         if residual is None:
             raise FitError(f"the {design.family} family has no latent residual variance: R² and ICC are not defined so")
         fixed = float(np.var(design.X @ self.fixef().to_numpy()))
@@ -311,7 +320,9 @@ class Fit(ABC):
         return fixed, pd.Series(groups, dtype=float), residual
 
     def r2(self) -> Series:
-        """Nakagawa & Schielzeth's (2013) R² on the link scale with the theoretical residual variance.
+        """Nakagawa & Schielzeth's (2013) R² on the link scale.
+
+        The residual variance is the theoretical one of a binary response (π²/3 for the logit), σ² of a Gaussian one.
 
         Returns
         -------
@@ -336,4 +347,10 @@ class Fit(ABC):
         return summarise(self, style)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}: {self.design.formula.text}>"
+        words = dict.fromkeys([self.name, self.design.formula.text])
+        return f"<{type(self).__name__}{self._how} {': '.join(words)}>"
+
+    @property
+    def _how(self) -> str:
+        """How the reading was made, where its name does not say."""
+        return ""

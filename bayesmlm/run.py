@@ -31,23 +31,34 @@ class Outcome:
     ----------
     spec : Spec
     model : Model
-    ml, posterior : Fit or None
+    ml, mode, posterior : Fit or None
     """
 
     spec: Spec
     model: Model
     ml: Any = None
+    mode: Any = None
     posterior: Any = None
 
     @property
     def fits(self) -> list[Fit]:
         """The readings there are."""
-        return [fit for fit in (self.ml, self.posterior) if fit is not None]
+        return [fit for fit in (self.ml, self.mode, self.posterior) if fit is not None]
+
+    @property
+    def notes(self) -> list[str]:
+        """What there is to say, each sentence once; the sampler's diagnostics aside."""
+        said = [note for fit in (self.ml, self.mode) if fit is not None for note in fit.notes]
+        own = self.posterior.tree.attrs.get("note", "") if self.posterior is not None else ""
+        unsampled = "nuts" in self.spec.methods and self.model.design.family.name == "gaussian"
+        lacks = "There are no draws: gaussian models are not sampled yet." if unsampled else ""
+        return [note for note in dict.fromkeys([*self.model.design.notes, *said, own, lacks]) if note]
 
 
 def _methods_of(spec: Spec, model: Model) -> list[str]:
-    """The readings asked for that the model admits: no groups, no posterior by default file-wide."""
-    return [method for method in spec.methods if method != "nuts" or model.design.groups or spec.methods == ("nuts",)]
+    """The readings asked for that the model admits: no draws without groups or of a Gaussian model beside others."""
+    sampled = (model.design.groups and model.design.family.name != "gaussian") or spec.methods == ("nuts",)
+    return [method for method in spec.methods if method != "nuts" or sampled]
 
 
 def _versions() -> dict[str, str]:
@@ -58,23 +69,27 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
 
 
-def _fit_ml(outcome: Outcome, run: RunDirectory, display: Display, resume: bool) -> None:
-    from bayesmlm.ml.fit import MLFit
+def _maximise(outcome: Outcome, method: str, run: RunDirectory, display: Display, resume: bool) -> Fit:
+    """Fit by maximum likelihood (``ml``) or at the posterior mode (``map``), or read the result that is there."""
+    from bayesmlm.ml.fit import MAPFit, MLFit
     from bayesmlm.ml.store import solution_from_json, solution_to_json
 
     name, model = outcome.spec.name, outcome.model
-    digest = fingerprint(outcome.spec, model.design, "ml", None)
-    file = run.file("likelihood", name)
-    with display.step(f"{name} · maximum likelihood"):
-        if resume and run.has("likelihood", name, "ml", digest):
-            outcome.ml = MLFit(model, solution_from_json(file.read_text(encoding="utf-8")))
-            return
+    kind, what, reading = (
+        ("likelihood", "maximum likelihood", MLFit) if method == "ml" else ("mode", "posterior mode", MAPFit)
+    )
+    digest = fingerprint(outcome.spec, model.design, method, None)
+    file = run.file(kind, name)
+    with display.step(f"{name} · {what}"):
+        if resume and run.has(kind, name, method, digest):
+            return reading(model, solution_from_json(file.read_text(encoding="utf-8")))
         began = time.perf_counter()
-        outcome.ml = model.fit_ml()
+        fit = model.fit_ml() if method == "ml" else model.fit_map()
         seconds = time.perf_counter() - began
-        run.write_text(str(file.relative_to(run.path)), solution_to_json(outcome.ml.solution))
-        run.write_table(f"{name}_ml", outcome.ml.table(ranef=True))
-        run.done(name, "ml", digest, {"seconds": round(seconds, 4), "converged": outcome.ml.converged})
+        run.write_text(str(file.relative_to(run.path)), solution_to_json(fit.solution))
+        run.write_table(f"{name}_{method}", fit.table(ranef=True))
+        run.done(name, method, digest, {"seconds": round(seconds, 4), "converged": fit.converged})
+    return fit
 
 
 def _sample(outcome: Outcome, run: RunDirectory, display: Display, resume: bool) -> None:
@@ -110,7 +125,7 @@ def _show_model(outcome: Outcome, display: Display, run: RunDirectory) -> pd.Dat
     run.write_table(f"{outcome.spec.name}_side_by_side", table)
     title = f"{outcome.spec.name}  {outcome.model.design.formula.text}"
     display.show(rich_table(side_by_side_cells(table), title, {"difference / SD": "+.2f"}))
-    for note in outcome.ml.notes if outcome.ml is not None else outcome.model.design.notes:
+    for note in outcome.notes:
         display.once(note)
     if outcome.posterior is not None:
         display.show(outcome.posterior.diagnostics().verdict)
@@ -179,7 +194,8 @@ def _report(
             posterior=outcome.posterior,
             side_by_side=tables[outcome.spec.name],
             verdict=outcome.posterior.diagnostics().verdict if outcome.posterior is not None else "",
-            notes=outcome.ml.notes if outcome.ml is not None else outcome.posterior.notes,
+            notes=outcome.notes,
+            mode=outcome.mode,
         )
         for outcome in outcomes
     ]
@@ -280,8 +296,11 @@ def run_specs(
             _warm_up()
         # Likelihood fits take milliseconds: all of them first, so that an interrupted run has them.
         for outcome in outcomes:
-            if "ml" in _methods_of(outcome.spec, outcome.model):
-                _fit_ml(outcome, run, display, resume or outcome in kept)
+            methods, keeping = _methods_of(outcome.spec, outcome.model), resume or outcome in kept
+            if "ml" in methods:
+                outcome.ml = _maximise(outcome, "ml", run, display, keeping)
+            if "map" in methods:
+                outcome.mode = _maximise(outcome, "map", run, display, keeping)
         for outcome in outcomes:
             if "nuts" in _methods_of(outcome.spec, outcome.model):
                 _sample(outcome, run, display, resume or outcome in kept)
@@ -297,7 +316,7 @@ def run_specs(
 
 def _whole(outcome: Outcome, run: RunDirectory) -> bool:
     """Whether every reading of a model is in the directory and still valid."""
-    kinds = {"ml": ("likelihood", None), "nuts": ("posterior", outcome.spec.sampling)}
+    kinds = {"ml": ("likelihood", None), "map": ("mode", None), "nuts": ("posterior", outcome.spec.sampling)}
     return all(
         run.has(
             kinds[method][0], outcome.spec.name, method,

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RunDirectory", "fingerprint", "write_atomically"]
 
+FORMAT = 2
+"""Of the result files: one written in another format counts as missing."""
+
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it: a reader sees all of it or none.
@@ -59,6 +62,7 @@ def fingerprint(spec: Spec, design: Design, method: str, sampling: Sampling | No
     settings = (sampling.draws, sampling.chains, sampling.seed, sampling.tune) if sampling else ()
     for part in (
         __version__,
+        FORMAT,
         method,
         spec.formula,
         str(design.family),
@@ -118,8 +122,8 @@ class RunDirectory:
             raise DataError(f"{file} cannot be read; remove it, or choose another --out") from None
 
     def file(self, kind: str, name: str) -> Path:
-        """Path of a result: ``posterior/m.nc``, ``likelihood/m.json``, ``tables/….csv``."""
-        suffix = {"posterior": ".nc", "likelihood": ".json", "tables": ".csv"}[kind]
+        """Path of a result: ``posterior/m.nc``, ``likelihood/m.json``, ``mode/m.json``, ``tables/….csv``."""
+        suffix = {"posterior": ".nc", "likelihood": ".json", "mode": ".json", "tables": ".csv"}[kind]
         return self.path / kind / f"{_file_name(name)}{suffix}"
 
     def has(self, kind: str, name: str, method: str, digest: str) -> bool:

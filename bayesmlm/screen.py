@@ -97,10 +97,11 @@ def side_by_side_cells(table: pd.DataFrame) -> pd.DataFrame:
     terms = []
     for component, group, term in zip(table.component, table.group, table.term, strict=True):
         what = "" if term == "Intercept" else f" {term}"
-        terms.append(term if component == "fixed" else f"{component} {group}{what}")
+        terms.append(term if component in ("fixed", "residual") else f"{component} {group}{what}")
     out = pd.DataFrame({"term": terms})
     for estimate, error, title in (
         ("ml_estimate", "ml_se", "ML (SE)"),
+        ("map_estimate", "map_se", "posterior mode (SE)"),
         ("post_mean", "post_sd", "posterior mean (SD)"),
     ):
         if estimate in table:

@@ -14,10 +14,13 @@ from bayesmlm.expressions import check_expression
 from bayesmlm.families import Family, family_of
 from bayesmlm.priors import parse_prior
 
-__all__ = ["METHODS", "DataSource", "Sampling", "Spec", "dump_specs", "load_specs"]
+__all__ = ["DEFAULT_METHODS", "METHODS", "DataSource", "Sampling", "Spec", "dump_specs", "load_specs"]
 
-METHODS = ("ml", "nuts")
+METHODS = ("ml", "map", "nuts")
 """The readings a spec file can ask for."""
+
+DEFAULT_METHODS = ("ml", "nuts")
+"""Those it gets without asking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class Spec:
     weights: str | None = None
     freq: str | None = None
     offset: str | None = None
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = DEFAULT_METHODS
     sampling: Sampling = field(default_factory=Sampling)
     data: DataSource | None = None
 
@@ -245,7 +248,7 @@ def _specs_of(document: dict[str, Any], folder: Path) -> dict[str, Spec]:
         for key, value in sampling.items():
             if not isinstance(value, int) or isinstance(value, bool) or (value < 1 and key != "seed"):
                 raise SpecError(f"sampling of {where}: {key} should be a positive whole number, not {value!r}")
-        methods = table.pop("methods", list(METHODS))
+        methods = table.pop("methods", list(DEFAULT_METHODS))
         table.pop("sampling", None)
         try:
             specs[name] = Spec(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesmlm.design import Design, Group
-from bayesmlm.errors import DataError
+from bayesmlm.errors import DataError, FitError
 from bayesmlm.priors import Prior
 
 if TYPE_CHECKING:
@@ -157,6 +157,18 @@ def _response(design: Design, eta: Any) -> None:
         pm.Potential("weights", pt.sum((multiplier - 1.0) * pm.logp(variable, observed_value)))
 
 
+def check_family(design: Design) -> None:
+    """Refuse a family that is not sampled yet.
+
+    Raises
+    ------
+    FitError
+        Naming what serves instead.
+    """
+    if design.family.name == "gaussian":
+        raise FitError("gaussian models are not sampled yet: use fit_ml() (REML too), or fit_map() for the mode")
+
+
 def check_names(design: Design) -> None:
     """Refuse a grouping or response whose name a posterior uses for one of its dimensions or variables.
 
@@ -203,6 +215,7 @@ def compile_model(design: Design, centered: bool = False) -> pm.Model:
     """
     import pymc as pm
 
+    check_family(design)
     check_names(design)
     with pm.Model(coords=design.coords) as model:
         eta: Any = _fixed_effects(design) if design.terms else 0.0
@@ -216,19 +229,22 @@ def compile_model(design: Design, centered: bool = False) -> pm.Model:
     return model
 
 
-def prior_table(design: Design) -> Any:
-    """Table of every prior on the user's scale: component, group, term, prior."""
+def prior_table(design: Design, mode: bool = False) -> Any:
+    """Table of every prior on the user's scale, component, group, term, prior; those of a posterior mode on request."""
     import pandas as pd
 
     rows = [
         {"component": "fixed", "group": "", "term": term, "prior": prior.brief}
         for term, prior in zip(design.terms, design.priors.fixed, strict=True)
     ]
-    for group, sds, correlation in zip(design.groups, design.priors.sd, design.priors.correlation, strict=True):
+    all_sds = design.priors.mode_sd if mode else design.priors.sd
+    for group, sds, correlation in zip(design.groups, all_sds, design.priors.correlation, strict=True):
         rows += [
             {"component": "sd", "group": group.name, "term": term, "prior": prior.brief}
             for term, prior in zip(group.terms, sds, strict=True)
         ]
         if correlation is not None:
             rows.append({"component": "cor", "group": group.name, "term": "", "prior": correlation.brief})
+    if design.priors.sigma is not None:
+        rows.append({"component": "residual", "group": "", "term": "sigma", "prior": design.priors.sigma.brief})
     return pd.DataFrame(rows)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesmlm.bayes.compile import check_names, compile_model
+from bayesmlm.bayes.compile import check_family, check_names, compile_model
 from bayesmlm.bayes.kernel import Kernel, build_kernel, kernel_serves, log_density
 from bayesmlm.design import Design
 from bayesmlm.errors import FitError
@@ -173,6 +173,7 @@ def sample_posterior(
         if not isinstance(value, int | np.integer) or value < least:
             raise FitError(f"{name} should be {least} or more, not {value}")
     draws, chains, seed, tune = int(draws), int(chains), int(seed), None if tune is None else int(tune)
+    check_family(design)
     check_names(design)
 
     import arviz as az

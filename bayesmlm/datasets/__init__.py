@@ -79,6 +79,14 @@ CATALOGUE: dict[str, Entry] = {
             {"herd": (), "period": ("1", "2", "3", "4")},
         ),
         Entry(
+            "sleepstudy",
+            "Reaction times of 18 drivers over ten days of sleep deprivation",
+            "Belenky et al. (2003), Journal of Sleep Research 12: the drivers with three hours in bed a night; the "
+            "sleepstudy data of R's lme4, GPL-2; Reaction in milliseconds",
+            180,
+            {"Subject": ()},
+        ),
+        Entry(
             "nhanes_2012",
             "Depression, asthma and sedentary time of adults, NHANES 2011-12",
             "National Health and Nutrition Examination Survey, 2011-12 (National Center for Health Statistics); "
@@ -102,7 +110,7 @@ def list_datasets() -> pd.DataFrame:
     Examples
     --------
     >>> list_datasets().name.tolist()
-    ['contraception', 'exam', 'cbpp', 'nhanes_2012']
+    ['contraception', 'exam', 'cbpp', 'sleepstudy', 'nhanes_2012']
     """
     import pandas as pd
 

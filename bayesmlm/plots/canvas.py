@@ -82,7 +82,9 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def reading_of(fit: Fit) -> str:
+def reading_of(fit: Any) -> str:
+    if fit.engine == "ml" and fit.solution.reml:
+        return "REML"
     return READINGS.get(fit.engine, fit.engine)
 
 
@@ -99,7 +101,13 @@ def require_posterior(fit: Fit, asked: str) -> BayesFit:
 
 def quantity_name(component: str, group: str, term: str) -> str:
     """Name a row of a table in a figure."""
-    return term if component == "fixed" else f"{component}({term} | {group})"
+    return term if component in ("fixed", "residual") else f"{component}({term} | {group})"
+
+
+def unit_words(design: Design) -> str:
+    """Unit of the linear predictor: log-odds and the like, or that of a response on the identity link."""
+    link = design.family.link
+    return f"units of {design.response.name}" if link.name == "identity" else link.scale_word
 
 
 def response_words(design: Design) -> str:

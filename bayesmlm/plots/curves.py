@@ -1,4 +1,4 @@
-"""Curves of predicted probability."""
+"""Curves of predicted probability, or of the expected response where that is a count or a measurement."""
 
 from __future__ import annotations
 
@@ -55,8 +55,10 @@ def cells_of(facets: tuple[list[Any], Array], series: tuple[list[Any], Array]) -
                 yield Cell(facet, by, rows)
 
 
-def draw_curves(curves: Sequence[Curve], x: str, y: str, by: str | None, facet: str | None) -> Figure:
-    """Draw curves, a panel per facet and a colour and line style per series."""
+def draw_curves(
+    curves: Sequence[Curve], x: str, y: str, by: str | None, facet: str | None, from_zero: bool = True
+) -> Figure:
+    """Draw curves, a panel per facet and a colour and line style per series; the axis of y from 0 where it has one."""
     facets, series = (list(dict.fromkeys(names)) for names in zip(*((c.facet, c.by) for c in curves), strict=True))
     columns = min(len(facets), 2 if len(facets) in (2, 4) else 3)
     rows = -(-len(facets) // columns)
@@ -69,7 +71,8 @@ def draw_curves(curves: Sequence[Curve], x: str, y: str, by: str | None, facet: 
             write_title(ax, f"{facet} = {name}")
     for ax in axes.flat[len(facets) :]:
         ax.remove()
-    axes[0, 0].set_ylim(bottom=0.0)
+    if from_zero:
+        axes[0, 0].set_ylim(bottom=0.0)
     figure.supxlabel(x, fontsize=9)
     figure.supylabel(y, fontsize=9)
     if by is not None:
@@ -103,7 +106,7 @@ def probability_curves(
     estimand: str = "typical",
     level: float = 0.95,
 ) -> Figure:
-    """Draw the predicted probability against one predictor, the others held.
+    """Draw the predicted probability (of a count or a measurement, its mean) against one predictor, the others held.
 
     A curve covers the values of ``x`` that were observed together with its levels of ``by`` and ``facet``;
     combinations that were not observed have none.  Other numeric predictors are held at their mean, factors at
@@ -160,7 +163,8 @@ def probability_curves(
         start += len(part)
         estimate, low, high = (rows[name].to_numpy() for name in ("estimate", "conf_low", "conf_high"))
         curves.append(Curve(str(cell.facet), str(cell.by), part[x].to_numpy(), estimate, low, high))
-    figure = draw_curves(curves, x, response_words(fit.design), by, facet)
+    has_zero = fit.design.family.name != "gaussian"
+    figure = draw_curves(curves, x, response_words(fit.design), by, facet, has_zero)
     where = [ESTIMANDS[estimand]] if fit.design.groups else []
     headline(figure, "; ".join([f"{percent(level)} bands", *where, *([f"held: {words}"] if words else [])]))
     return figure

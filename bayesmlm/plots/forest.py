@@ -9,7 +9,17 @@ import numpy as np
 
 from bayesmlm.errors import FitError
 from bayesmlm.fit import Fit, check_level
-from bayesmlm.plots.canvas import MARKERS, PALETTE, filled, new_canvas, percent, quantity_name, reading_of, write_title
+from bayesmlm.plots.canvas import (
+    MARKERS,
+    PALETTE,
+    filled,
+    new_canvas,
+    percent,
+    quantity_name,
+    reading_of,
+    unit_words,
+    write_title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +30,7 @@ Array = np.ndarray[Any, Any]
 
 
 def coefficients(*fits: Fit, level: float = 0.95) -> Figure:
-    """Draw fixed effects, standard deviations and correlations of several fits, a panel each.
+    """Draw fixed effects, standard deviations (a residual's too) and correlations of several fits, a panel each.
 
     Each panel has its own scale: a coefficient per year and one per category never fit on one axis, and what is to
     be compared is the readings of one coefficient.
@@ -66,7 +76,7 @@ def coefficients(*fits: Fit, level: float = 0.95) -> Figure:
         ax.remove()
     axes[0, 0].set_yticks(range(len(fits)), labels)
     axes[0, 0].set_ylim(len(fits) - 0.5, -0.5)
-    unit = fits[0].design.family.link.scale_word
+    unit = unit_words(fits[0].design)
     figure.supxlabel(
         f"estimate and {percent(level)} interval: fixed effects in {unit} per unit of the predictor,\n"
         f"sd in {unit}; each panel has its own scale",
@@ -78,7 +88,7 @@ def coefficients(*fits: Fit, level: float = 0.95) -> Figure:
 def _quantities(fit: Fit, level: float) -> dict[str, tuple[float, float, float]]:
     """Estimate and limits by name."""
     table = fit.table(level=level)
-    rows = table[table.component.isin(["fixed", "sd", "cor"])]
+    rows = table[table.component.isin(["fixed", "sd", "cor", "residual"])]
     return {
         quantity_name(row.component, row.group, row.term): (row.estimate, row.conf_low, row.conf_high)
         for row in rows.itertuples()
@@ -88,7 +98,7 @@ def _quantities(fit: Fit, level: float) -> dict[str, tuple[float, float, float]]
 def _fit_labels(fits: Sequence[Fit]) -> list[str]:
     """Name fits by what differs among them: reading, model or both."""
     one_model = len({fit.name for fit in fits}) == 1
-    one_reading = len({fit.engine for fit in fits}) == 1
+    one_reading = len({reading_of(fit) for fit in fits}) == 1
     if one_model:
         return [reading_of(fit) for fit in fits]
     names = [fit.name if one_reading else f"{fit.name}, {reading_of(fit)}" for fit in fits]

@@ -8,7 +8,17 @@ import numpy as np
 
 from bayesmlm.errors import FitError, among
 from bayesmlm.fit import Fit, check_level
-from bayesmlm.plots.canvas import MUTED, PALETTE, filled, headline, new_canvas, percent, reading_of, write_title
+from bayesmlm.plots.canvas import (
+    MUTED,
+    PALETTE,
+    filled,
+    headline,
+    new_canvas,
+    percent,
+    reading_of,
+    unit_words,
+    write_title,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +69,7 @@ def caterpillar(fit: Fit, group: str | None = None, level: float = 0.95) -> Figu
         places = order.setdefault(name, np.argsort(rows.estimate.to_numpy()))
         _draw_effects(ax, rows.iloc[places])
         what = f"the average {name}" if term == "Intercept" else f"the average effect of {term}"
-        label = f"deviation from {what} ({fit.design.family.link.scale_word})"
+        label = f"deviation from {what} ({unit_words(fit.design)})"
         ax.set_xlabel(filled(label, 90 // len(panels)))
         _name_levels(ax, name, rows.level.iloc[places].tolist())
         if len(panels) > 1:

@@ -69,7 +69,7 @@ def posterior_predictive_rates(fit: Fit, group: str | None = None, draws: int = 
     figure, axes = new_canvas(1, 2, 3.6, width_ratios=[2.4, 1])
     what = response_words(design).removeprefix("probability of ")
     inside = _draw_rates(axes[0, 0], observed, replicated, levels, name)
-    axes[0, 0].set_ylabel(f"rate of {what}" if design.family.is_binary else f"mean {what}")
+    axes[0, 0].set_ylabel(f"rate of {what}" if design.family.is_binary else f"mean {design.response.name}")
     _draw_spread(axes[0, 1], observed, replicated)
     headline(
         figure,

@@ -40,6 +40,8 @@ class Entry:
     verdict : str
         What the diagnostics say; empty without a posterior.
     notes : list of str
+    mode : Fit or None
+        The posterior mode.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Entry:
     side_by_side: pd.DataFrame
     verdict: str
     notes: list[str]
+    mode: Fit | None = None
 
 
 # numbers --------------------------------------------------------------------------------------------------
@@ -95,15 +98,17 @@ def _format_p(value: float) -> str:
 # tables ---------------------------------------------------------------------------------------------------
 
 HEADINGS = {
-    "group": "group", "term": "term", "ml_estimate": "ML estimate", "ml_se": "SE", "post_mean": "posterior mean",
-    "post_sd": "SD", "difference": "difference in SDs", "npar": "parameters", "aic": "AIC", "bic": "BIC",
+    "group": "group", "term": "term", "ml_estimate": "ML estimate", "ml_se": "SE", "map_estimate": "posterior mode",
+    "map_se": "SE", "post_mean": "posterior mean", "post_sd": "SD", "difference": "difference in SDs",
+    "npar": "parameters", "aic": "AIC", "bic": "BIC",
     "loglik": "log-likelihood", "chisq": "χ²", "df": "df", "p_value": "p", "elpd": "ELPD", "se": "SE",
     "p": "effective parameters", "elpd_diff": "ELPD difference", "dse": "SE of difference", "weight": "weight",
     "bad_k": "k̂ above 0.7", "model": "model", "rank": "rank",
 }  # fmt: skip
 """What columns are called in the report."""
 
-ERROR_OF = {"ml_estimate": "ml_se", "ml_se": "ml_se", "post_mean": "post_sd", "post_sd": "post_sd"}
+ERROR_OF = {"ml_estimate": "ml_se", "ml_se": "ml_se", "map_estimate": "map_se", "map_se": "map_se",
+            "post_mean": "post_sd", "post_sd": "post_sd"}  # fmt: skip
 """Columns whose digits follow a standard error, and where that is."""
 
 DECIMALS = {"aic": 1, "bic": 1, "loglik": 2, "chisq": 2, "df": 0, "difference": 2, "elpd": 1, "se": 1, "p": 1,
@@ -193,7 +198,7 @@ def _pictures(entry: Entry) -> list[_Picture]:
     """List the figures of a model: those its readings admit."""
     from bayesmlm import plots
 
-    fits = [fit for fit in (entry.ml, entry.posterior) if fit is not None]
+    fits = [fit for fit in (entry.ml, entry.mode, entry.posterior) if fit is not None]
     if not fits:
         return []
     posterior, has_groups = entry.posterior, bool(fits[0].design.groups)
@@ -242,11 +247,16 @@ def _state(entry: Entry) -> tuple[bool, str]:
     if entry.ml is not None and not entry.ml.converged:
         fine = False
         sentences.append("Maximum likelihood did not converge.")
+    if entry.mode is not None and not entry.mode.converged:
+        fine = False
+        sentences.append("The posterior mode was not reached.")
     if entry.posterior is not None:
         fine = fine and entry.posterior.converged
         sentences.append(entry.verdict)
     elif entry.ml is not None and fine:
         sentences.append("Maximum likelihood converged; there is no posterior.")
+    elif entry.mode is not None and fine:
+        sentences.append("The posterior mode was reached; there are no draws.")
     return fine, " ".join(sentence for sentence in sentences if sentence)
 
 
