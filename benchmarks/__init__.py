@@ -1,0 +1,1 @@
+"""Benchmarks: every claim of speed, each behind one command (see README.md)."""
