@@ -28,8 +28,8 @@ from bayesmlm.laplace.pls import (
     eliminate_group,
     empty_factor,
     factorise_components,
+    group_covariance,
     invert_components,
-    local_covariance,
     solve,
     widest_group,
 )
@@ -239,11 +239,12 @@ def _derivatives(products, layout, lams, factor, inverse, p_main, p_other, e_mai
     for c in range(q2):
         for j in range(r):
             e_other[c, j] = products.other_right[c, j]
-    size = k0 + widest_group(layout)
-    V, half_main = np.empty((size, size)), np.empty(k0)
+    widest = widest_group(layout)
+    P, V_main, V_cross = np.empty((k0, widest)), np.empty((k0, k0)), np.empty((k0, widest))
+    half_main = np.empty(k0)
     for g in range(len(layout.starts) - 1):
         first, last = layout.touched_starts[g], layout.touched_starts[g + 1]
-        local_covariance(layout, factor, inverse, g, V)
+        group_covariance(layout, factor, inverse, g, P, V_main, V_cross)
         A = products.main[g]
         for a in range(k0):
             for j in range(r):
@@ -258,13 +259,13 @@ def _derivatives(products, layout, lams, factor, inverse, p_main, p_other, e_mai
                 total = 0.0
                 for c in range(k0):
                     for d in range(c + 1):
-                        total += A[a, c] * lams[c * k0 + d] * V[d, b]
+                        total += A[a, c] * lams[c * k0 + d] * V_main[d, b]
                 for at in range(first, last):
                     column = layout.touched[at]
                     t, e = layout.column_term[column], layout.column_within[column]
                     k = layout.columns[t]
                     for d in range(e + 1):
-                        total += products.between[at, a] * lams[starts[t] + e * k + d] * V[k0 + at - first + d - e, b]
+                        total += products.between[at, a] * lams[starts[t] + e * k + d] * V_cross[b, at - first + d - e]
                 d_half[a * k0 + b] += total
         for at in range(first, last):
             column = layout.touched[at]
@@ -277,7 +278,7 @@ def _derivatives(products, layout, lams, factor, inverse, p_main, p_other, e_mai
                 for j in range(r):
                     e_other[column, j] -= half_main[d] * p_main[g, d, j]
                 for b in range(k):
-                    d_half[starts[t] + e * k + b] += half_main[d] * V[d, k0 + at - first + b - e]
+                    d_half[starts[t] + e * k + b] += half_main[d] * V_cross[d, at - first + b - e]
     for e in range(len(products.values)):
         row, column = products.cells[e]
         c = layout.component[row]
@@ -300,9 +301,7 @@ def _derivatives(products, layout, lams, factor, inverse, p_main, p_other, e_mai
                 first = column + d - el
                 for b in range(k):
                     second = row + b - a
-                    # The inverse is valid in its lower triangle.
-                    at = shift + max(first, second) * size + min(first, second)
-                    d_half[starts[t] + a * k + b] += scaled * inverse[at]
+                    d_half[starts[t] + a * k + b] += scaled * inverse[shift + first * size + second]
             row, column = column, row
 
 
@@ -325,7 +324,8 @@ def profile(blocks: Blocks, products: CrossProducts, lams: list[Array]) -> Profi
         return Profiled(math.nan, products.right, [], [], [], factor)
     p_main, p_other = f_main.copy(), f_other.copy()
     solve(layout, factor, p_main, p_other)
-    M = products.right - np.tensordot(f_main, p_main, axes=((0, 1), (0, 1))) - f_other.T @ p_other
+    r = len(products.right)
+    M = products.right - f_main.reshape(-1, r).T @ p_main.reshape(-1, r) - f_other.T @ p_other
     e_main, e_other, d_flat = np.empty_like(p_main), np.empty_like(p_other), np.empty(len(flat))
     inverse = invert_components(layout, factor.S)
     _derivatives(products, layout, flat, factor, inverse, p_main, p_other, e_main, e_other, d_flat)

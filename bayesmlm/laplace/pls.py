@@ -293,17 +293,21 @@ def eliminate_group(layout, g, factor):  # type: ignore[no-untyped-def]
             for c in range(i):
                 Y[at, i] -= D[i, c] * Y[at, c]
             Y[at, i] /= D[i, i]
-        row = shift + touched[at] * size
-        for a in range(k0):
-            y = Y[at, a]
-            if touched[at] - touched[first] == at - first:
-                # Columns without gaps, as in a fully crossed design: a loop that is vectorised.
-                row_first = row + touched[first]
-                for j in range(at - first + 1):
-                    S[row_first + j] -= y * Y[first + j, a]
+    # A copy of each column of Y, and rows of S where the touched columns have no gaps (as in a fully crossed design),
+    # are loops the compiler can vectorise.
+    count, column = last - first, np.empty(last - first)
+    for a in range(k0):
+        for j in range(count):
+            column[j] = Y[first + j, a]
+        for i in range(count):
+            row, y = shift + touched[first + i] * size, column[i]
+            if touched[first + i] - touched[first] == i:
+                part = S[row + touched[first] : row + touched[first] + i + 1]
+                for j in range(i + 1):
+                    part[j] -= y * column[j]
             else:
-                for other in range(first, at + 1):
-                    S[row + touched[other]] -= y * Y[other, a]
+                for j in range(i + 1):
+                    S[row + touched[first + j]] -= y * column[j]
     return half
 
 
@@ -343,6 +347,18 @@ def _invert_small(S, firsts, offsets):  # type: ignore[no-untyped-def]
             forward(block, inverse[j])
             backward(block, inverse[j])
     return out
+
+
+@njit(cache=True, error_model="numpy")
+def _mirror(S, firsts, offsets):  # type: ignore[no-untyped-def]
+    """Copy lower triangles to the upper ones, tile by tile to stay within the cache."""
+    for c in range(len(firsts) - 1):
+        size, base = firsts[c + 1] - firsts[c], offsets[c]
+        for i0 in range(0, size, 32):
+            for j0 in range(0, i0 + 1, 32):
+                for i in range(i0, min(i0 + 32, size)):
+                    for j in range(j0, min(j0 + 32, i)):
+                        S[base + j * size + i] = S[base + i * size + j]
 
 
 def _is_large(layout: Layout) -> bool:
@@ -386,7 +402,7 @@ def solve_components(layout: Layout, S: Array, b: Array) -> None:
 
 
 def invert_components(layout: Layout, S: Array) -> Array:
-    """Inverses of the components from their Cholesky factors, flat; lower triangles are valid."""
+    """Inverses of the components from their Cholesky factors, flat, full symmetric blocks."""
     if not _is_large(layout):
         return _invert_small(S, layout.firsts, layout.offsets)
     from scipy.linalg import lapack
@@ -395,6 +411,7 @@ def invert_components(layout: Layout, S: Array) -> Array:
     with one_blas_thread():
         for block in _components(layout, out):
             lapack.dpotri(block, lower=0, overwrite_c=1)
+    _mirror(out, layout.firsts, layout.offsets)
     return out
 
 
@@ -440,37 +457,35 @@ def solve(layout: Layout, factor: Factor, main: Array, other: Array) -> None:
 
 
 @njit(cache=True, error_model="numpy")
-def local_covariance(layout, factor, inverse, g, V):  # type: ignore[no-untyped-def]
-    """H⁻¹ on main group g and the columns it touches, into V; returns its size.
+def group_covariance(layout, factor, inverse, g, P, V_main, V_cross):  # type: ignore[no-untyped-def]
+    """H⁻¹ of main group g with itself, into V_main (k₀, k₀), and with the columns it touches, into V_cross (k₀, ≥ r).
 
-    With P = D⁻¹B: V_RR = S⁻¹, V_gR = −P S⁻¹, V_gg = D⁻¹ + P S⁻¹ P'.
+    With P = D⁻¹B (room for it: (k₀, ≥ r)): V_gR = −P S⁻¹ and V_gg = D⁻¹ + P S⁻¹ P'.
     """
-    L, Y = factor.L[g], factor.Y
+    L, Y, touched = factor.L[g], factor.Y, layout.touched
     k0 = len(L)
     first, last = layout.touched_starts[g], layout.touched_starts[g + 1]
-    r = last - first
-    P = np.empty((r, k0))
-    for j in range(r):
+    count = last - first
+    shift, size = component_of(layout, first, last)
+    for j in range(count):
         for a in range(k0 - 1, -1, -1):
             total = Y[first + j, a]
             for b in range(a + 1, k0):
-                total -= L[b, a] * P[j, b]
-            P[j, a] = total / L[a, a]
-    touched = layout.touched
-    shift, size = component_of(layout, first, last)
-    for j in range(r):
-        row = shift + touched[first + j] * size
-        for l in range(j + 1):
-            value = inverse[row + touched[first + l]]
-            V[k0 + j, k0 + l] = value
-            V[k0 + l, k0 + j] = value
+                total -= L[b, a] * P[b, j]
+            P[a, j] = total / L[a, a]
+    gapless = count > 0 and touched[last - 1] - touched[first] == count - 1
     for a in range(k0):
-        for j in range(r):
+        for j in range(count):
+            row = shift + touched[first + j] * size
             total = 0.0
-            for l in range(r):
-                total -= P[l, a] * V[k0 + l, k0 + j]
-            V[a, k0 + j] = total
-            V[k0 + j, a] = total
+            if gapless:
+                own = inverse[row + touched[first] : row + touched[first] + count]
+                for l in range(count):
+                    total -= P[a, l] * own[l]
+            else:
+                for l in range(count):
+                    total -= P[a, l] * inverse[row + touched[first + l]]
+            V_cross[a, j] = total
     unit = np.empty(k0)
     for a in range(k0):
         unit[:] = 0.0
@@ -479,10 +494,9 @@ def local_covariance(layout, factor, inverse, g, V):  # type: ignore[no-untyped-
         backward(L, unit)
         for b in range(k0):
             total = unit[b]
-            for j in range(r):
-                total -= P[j, b] * V[a, k0 + j]
-            V[a, b] = total
-    return k0 + r
+            for j in range(count):
+                total -= P[b, j] * V_cross[a, j]
+            V_main[a, b] = total
 
 
 @njit(cache=True, error_model="numpy")
@@ -496,15 +510,11 @@ def widest_group(layout):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model="numpy")
 def _main_covariance(layout, factor, inverse):  # type: ignore[no-untyped-def]
-    k0 = layout.columns[0]
-    size = k0 + widest_group(layout)
-    V = np.empty((size, size))
+    k0, widest = layout.columns[0], widest_group(layout)
+    P, V_cross = np.empty((k0, widest)), np.empty((k0, widest))
     out = np.empty((len(layout.starts) - 1, k0, k0))
     for g in range(len(layout.starts) - 1):
-        local_covariance(layout, factor, inverse, g, V)
-        for a in range(k0):
-            for b in range(k0):
-                out[g, a, b] = V[a, b]
+        group_covariance(layout, factor, inverse, g, P, out[g], V_cross)
     return out
 
 
@@ -516,10 +526,9 @@ def selected_covariance(blocks: Blocks, factor: Factor) -> list[Array]:
     first = 0
     for k, levels in zip(layout.columns[1:], blocks.levels[1:], strict=True):
         ids = blocks.place[first : first + int(levels * k)].reshape(int(levels), int(k))
-        rows = np.maximum(ids[:, :, None], ids[:, None, :])
-        columns = np.minimum(ids[:, :, None], ids[:, None, :])
         c = layout.component[ids[:, :1, None]]
         begin = layout.firsts[c]
-        out.append(inverse[layout.offsets[c] + (rows - begin) * (layout.firsts[c + 1] - begin) + columns - begin])
+        rows, columns = ids[:, :, None] - begin, ids[:, None, :] - begin
+        out.append(inverse[layout.offsets[c] + rows * (layout.firsts[c + 1] - begin) + columns])
         first += int(levels * k)
     return out

@@ -155,16 +155,18 @@ def _profiled(linear: _Linear, reml: bool) -> Objective:
             return -math.inf, np.full(len(theta), math.nan)
         beta, rss, inverse = _estimate(at.M)
         value = -at.half - 0.5 * dof * (1.0 + math.log(2.0 * math.pi * rss / dof)) + 0.5 * linear.log_weights
-        gradient = linear.pack([-d for d in at.d_half]) + dof / rss * linear.residual_slope(at, beta)
-        if reml and p:
+        restricted = reml and p > 0
+        if restricted:
             value -= 0.5 * float(np.linalg.slogdet(at.M[:p, :p])[1]) + linear.log_scales
-            gradient = gradient + linear.pack(
-                [
-                    np.tensordot(E[..., :p] @ inverse, P[..., :p], axes=((0, 2), (0, 2)))
-                    for E, P in zip(at.residuals, at.effects, strict=True)
-                ]
-            )
-        return value, gradient
+        v, slopes = np.append(-beta, 1.0), []
+        for d_half, E, P in zip(at.d_half, at.residuals, at.effects, strict=True):
+            slope = dof / rss * ((E @ v).T @ (P @ v)) - d_half
+            if restricted:
+                # Σ E_a (RX'RX)⁻¹ P_b' over the groups.
+                moved = E[..., :p] @ inverse
+                slope += sum(moved[..., c].T @ P[..., c] for c in range(p))
+            slopes.append(slope)
+        return value, linear.pack(slopes)
 
     return objective
 

@@ -50,7 +50,7 @@ preload(_group_sums, int64, _V, _V, _V, int32[::1], _M, _V, _M, float64[:, :, ::
 def _moments(UU: Array, W: Array, total: Array) -> Array:
     """Σ from Σ_g W_g Σ W_g = UU − total, made positive definite, shape (k, k)."""
     k = len(UU)
-    system = np.einsum("gab,gcd->acbd", W, W, optimize=k > 1).reshape(k * k, k * k)
+    system = (W.reshape(-1, k * k).T @ W.reshape(-1, k * k)).reshape(k, k, k, k).transpose(0, 2, 1, 3).reshape(k * k, k * k)
     least = _SMALLEST**2 / np.maximum(np.einsum("gaa->a", W) / len(W), 1e-12)
     try:
         sigma = np.linalg.solve(system, (UU - total).ravel()).reshape(k, k)
@@ -137,7 +137,7 @@ def start_gaussian(weights: Array, residuals: Array, terms: list[Term]) -> tuple
         sums.append((U.T @ U, W.transpose(2, 0, 1)))
     total = float(weights @ residuals**2) / len(residuals)
     spread = 1.0
-    for _ in range(8):
+    for _ in range(5):
         # The residual variance of least squares holds every term's.
         found = [_moments(UU / total * spread, W, W.sum(axis=0)) for UU, W in sums]
         spread = 1.0 + sum(min(float(np.trace(sigma)), 100.0) for sigma in found)
