@@ -31,6 +31,11 @@ def contraception():
 
 
 @pytest.fixture(scope="session")
+def sleepstudy():
+    return load_dataset("sleepstudy")
+
+
+@pytest.fixture(scope="session")
 def datasets():
     return {name: load_dataset(name) for name in ("contraception", "exam", "cbpp")}
 

@@ -430,10 +430,13 @@ def test_a_small_posterior_is_that_of_a_grid():
 
 
 def test_with_many_data_the_posterior_is_around_the_likelihoods_mode(contraception):
-    """Within half a standard error: priors and skewness move it less."""
+    """Fixed effects within a third of a standard error; a skewed standard deviation has its mean above its mode."""
     model = Model("use ~ age + urban + livch + (1 | district)", contraception)
     fit, ml = model.sample(draws=300, chains=2, seed=5).table(), model.fit_ml().table()
-    assert np.all(np.abs(fit.estimate - ml.estimate) < 0.5 * ml.std_error)
+    moved = (fit.estimate - ml.estimate) / ml.std_error
+    is_sd = ml.component == "sd"
+    assert np.all(np.abs(moved[~is_sd]) < 1 / 3)
+    assert moved[is_sd].between(0.0, 1.0).all()
     np.testing.assert_allclose(fit.std_error, ml.std_error, rtol=0.25)
 
 

@@ -49,9 +49,13 @@ def test_fit_prints_the_summary_without_pymc(csv):
         ("use ~ age + (1 | one)", (), 'the grouping "one" has one level only'),
         ("use ~ age + (1 | woman)", (), 'the grouping "woman" has a level of its own for each of the 1934 rows'),
         ("zero ~ age", (), "the response is constant: no row has zero = 1"),
-        ("use ~ age", ("--method", "bayes"), 'there is no method "bayes"; there are: ml, nuts'),
+        ("use ~ age", ("--method", "bayes"), 'there is no method "bayes"; there are: ml, map, nuts'),
         ("use ~ age", ("--factor", "distrct"), 'did you mean "district"?'),
-        ("use ~ age", ("--n-agq", "0"), "n_agq should be 1"),
+        ("use ~ age", ("--n-agq", "-1"), "n_agq should be 0 (fast), 1 (Laplace) or more"),
+        ("use ~ age", ("--reml",), "REML is defined for gaussian models"),
+        ("use ~ age", ("--reml", "--method", "map"), "--reml is a way of maximum likelihood"),
+        ("use ~ age", ("--information", "fisher"), 'there is no "fisher" information; there are: observed, expected'),
+        ("age ~ urban", ("--family", "gaussian", "--method", "nuts"), "gaussian models are not sampled yet"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(csv, formula, options, message):
@@ -60,6 +64,13 @@ def test_bad_input_is_one_sentence_and_exit_code_2(csv, formula, options, messag
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_fit_by_reml_and_at_the_posterior_mode(tmp_path):
+    bm.load_dataset("sleepstudy").to_csv(tmp_path / "sleep.csv", index=False)
+    fit = ("fit", "Reaction ~ Days + (Days | Subject)", tmp_path / "sleep.csv", "--family", "gaussian")
+    assert "REML criterion at convergence: 1743.6" in bayesmlm(*fit, "--reml").stdout
+    assert bayesmlm(*fit, "--method", "map").stdout.startswith("Linear mixed model: posterior mode")
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -78,7 +89,13 @@ def test_an_unknown_key_of_a_spec_file_is_named(tmp_path):
 def test_the_datasets_are_listed():
     done = bayesmlm("datasets")
     assert done.returncode == 0
-    assert {line.split()[0] for line in done.stdout.splitlines()} == {"contraception", "exam", "cbpp", "nhanes_2012"}
+    assert {line.split()[0] for line in done.stdout.splitlines()} == {
+        "contraception",
+        "exam",
+        "cbpp",
+        "sleepstudy",
+        "nhanes_2012",
+    }
 
 
 def test_comparing_an_empty_folder_says_how_to_fill_it(tmp_path):

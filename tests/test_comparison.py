@@ -142,3 +142,71 @@ def test_a_posterior_names_what_to_use_instead_of_aic(posterior):
     for name in ("aic", "bic", "loglik", "deviance"):
         with pytest.raises(bm.FitError, match=r"use bm\.compare"):
             getattr(posterior, name)
+
+
+# gaussian models and posterior modes ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sleep():
+    data = bm.load_dataset("sleepstudy")
+    formulas = {
+        "slopes": "Reaction ~ Days + (Days | Subject)",
+        "intercepts": "Reaction ~ Days + (1 | Subject)",
+        "tens": "Reaction ~ I(Days / 10) + (1 | Subject)",
+        "null": "Reaction ~ 1 + (Days | Subject)",
+    }
+    return {name: bm.Model(formula, data, family="gaussian", name=name) for name, formula in formulas.items()}
+
+
+def test_reml_fits_of_one_fixed_part_are_tested(sleep):
+    """lme4 1.1-31, anova(..., refit = FALSE): χ² 42.83681 on 2 df, p 4.99e-10 without the mixture."""
+    from scipy.stats import chi2
+
+    table = bm.anova(*(sleep[name].fit_ml(reml=True) for name in ("intercepts", "slopes")))
+    assert table.chisq[1] == pytest.approx(42.83681, abs=1e-5)
+    assert table.df[1] == 2
+    assert table.p_value[1] == pytest.approx(0.5 * (chi2.sf(table.chisq[1], 1) + chi2.sf(table.chisq[1], 2)))
+    assert bm.compare(*(sleep[name].fit_ml(reml=True) for name in ("intercepts", "slopes"))).model[0] == "slopes"
+
+
+def test_ml_fits_of_other_fixed_parts_are_tested(sleep):
+    table = bm.anova(sleep["null"].fit_ml(), sleep["slopes"].fit_ml())
+    assert table.chisq[1] == pytest.approx(23.5365, abs=1e-4)  # lme4 1.1-31
+    assert table.df[1] == 1
+
+
+@pytest.mark.parametrize("against", ["null", "tens"])
+@pytest.mark.parametrize("function", [bm.anova, bm.compare])
+def test_reml_fits_of_other_fixed_parts_are_refused(function, against, sleep):
+    """A column space is not enough: the restricted likelihood depends on its basis."""
+    fits = [sleep[name].fit_ml(reml=True) for name in ("slopes", against)]
+    with pytest.raises(bm.ComparisonError, match=r"their fixed parts differ.*refit both by fit_ml\(reml=False\)"):
+        function(*fits)
+
+
+def test_reml_beside_ml_is_refused(sleep):
+    with pytest.raises(bm.ComparisonError, match="intercepts was fitted by REML and slopes by maximum likelihood"):
+        bm.anova(sleep["slopes"].fit_ml(), sleep["intercepts"].fit_ml(reml=True))
+
+
+def test_modes_are_set_beside_and_not_tested(sleep, posterior):
+    mode = sleep["slopes"].fit_map()
+    with pytest.raises(bm.ComparisonError, match=r"slopes is a posterior mode: .* use fit_ml\(\)"):
+        bm.anova(mode, mode)
+    with pytest.raises(bm.ComparisonError, match="slopes is a posterior mode"):
+        bm.compare(mode)
+    table = bm.side_by_side(sleep["slopes"].fit_ml(), mode)
+    assert table.columns.tolist()[3:] == ["ml_estimate", "ml_se", "map_estimate", "map_se"]
+    assert table.iloc[-1][["component", "term"]].tolist() == ["residual", "sigma"]
+    np.testing.assert_array_equal(table.map_estimate, mode.table().estimate)
+    three = bm.side_by_side(posterior.model.fit_ml(), posterior.model.fit_map(), posterior)
+    assert three.columns.tolist()[-3:] == ["post_mean", "post_sd", "difference"]
+
+
+def test_approximations_that_differ_are_not_tested(data):
+    small, big = (bm.Model(f"use ~ {x} + (1 | district)", data, link="probit") for x in ("urban", "urban + age"))
+    table = bm.anova(small.fit_ml(), big.fit_ml(information="expected"))
+    assert np.isnan(table.chisq[1])
+    assert "refit with one information=" in table.attrs["notes"][0]
+    assert bm.anova(small.fit_ml(information="expected"), big.fit_ml(information="expected")).chisq[1] > 0

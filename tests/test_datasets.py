@@ -43,6 +43,15 @@ def test_facts_of_cbpp(datasets):
     assert (d.incidence.sum(), d["size"].sum()) == (99, 842)
 
 
+def test_facts_of_sleepstudy():
+    """As in R's lme4: ten days of each of 18 subjects, in order of appearance."""
+    d = load_dataset("sleepstudy")
+    assert d.Subject.cat.categories.tolist() == list(dict.fromkeys(d.Subject))
+    assert (d.Subject.nunique(), d.Subject.iloc[0]) == (18, "308")
+    assert (d.groupby("Subject", observed=True).Days.agg(list).map(tuple) == tuple(range(10))).all()
+    assert d.Reaction.sum() == pytest.approx(53731.4205)
+
+
 def test_the_list():
     table = list_datasets()
     assert table.name.tolist() == list(CATALOGUE)

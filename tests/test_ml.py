@@ -192,7 +192,18 @@ MODELS = {
     "slopes": ("cbind(s, n - s) ~ x + (x | g)", "binomial"),
     "uncorrelated": ("cbind(s, n - s) ~ x + (x || g)", "binomial"),
     "counts": ("count ~ x + (1 | h)", "poisson"),
+    "linear": ("v ~ x + f + (x | h) + (1 | g)", "gaussian"),
 }
+
+
+@pytest.fixture(scope="module")
+def toy(toy):
+    """With a continuous response whose groups differ in level and slope."""
+    rng = np.random.default_rng(21)
+    of_g = dict(zip(sorted(toy.g.unique()), 1.5 * rng.normal(size=6), strict=True))
+    of_h = rng.normal(size=(8, 2)) * [1.0, 0.7]
+    effects = of_h[toy.h, 0] + of_h[toy.h, 1] * toy.x + toy.g.map(of_g)
+    return toy.assign(v=3.0 + 0.8 * toy.x + effects + 0.7 * rng.normal(size=len(toy)))
 
 
 def same(a, b, atol=1e-5):
@@ -244,6 +255,21 @@ def test_another_reference_level(contraception):
     assert b.fixef()["urban[N]"] == pytest.approx(-a.fixef()["urban[Y]"], abs=1e-6)
     assert b.fixef()["Intercept"] == pytest.approx(a.fixef()["Intercept"] + a.fixef()["urban[Y]"], abs=1e-6)
     assert a.varcorr().sd[0] == pytest.approx(b.varcorr().sd[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("formula", "family"),
+    [("y ~ x + f + (f | h)", "bernoulli"), ("count ~ f * x + (1 | g)", "poisson"), ("v ~ x + f + (f | h)", "gaussian")],
+)
+def test_levels_in_any_order_are_the_same_model(formula, family, toy):
+    """Also of a factor that varies by group, whose covariance matrix is another one of the same effects."""
+    a, b = (
+        fit_of(formula, toy.assign(f=pd.Categorical(toy.f, order)), family)
+        for order in (["a", "b", "c"], ["c", "a", "b"])
+    )
+    assert a.loglik == pytest.approx(b.loglik, abs=1e-6)
+    np.testing.assert_allclose(a.fitted(), b.fitted(), atol=1e-4)
+    assert b.fixef()["f[b]"] == pytest.approx(a.fixef()["f[b]"] - a.fixef()["f[c]"], abs=1e-4)
 
 
 def test_the_other_answer_as_event(contraception):
@@ -349,10 +375,10 @@ def test_the_sign_of_a_factor_is_nobodys_business(name, toy, monkeypatch):
     a = fit_of(formula, toy, family)
     start = engine._start
 
-    def mirrored(integrated, beta):
-        x, information = start(integrated, beta)
+    def mirrored(design, rows, integrated, beta, penalty):
+        x, guess = start(design, rows, integrated, beta, penalty)
         x[len(beta) :] *= -1.0
-        return x, information
+        return x, guess
 
     monkeypatch.setattr(engine, "_start", mirrored)
     b = fit_of(formula, toy, family)
@@ -392,14 +418,18 @@ def test_quadrature_converges(toy):
 )
 def test_a_constant_response_is_refused(formula, column, family, message):
     data = pd.DataFrame({"y": column, "x": [1.0, 2, 4, 3, 6, 5], "g": list("aabbcc")})
-    with pytest.raises(FitError, match=message):
+    with pytest.raises(FitError, match=message) as refused:
         fit_of(formula, data, family)
+    assert family == "poisson" or "use fit_map() or sample(), whose priors keep it finite" in str(refused.value)
 
 
 @pytest.mark.parametrize("link", ["logit", "probit", "cloglog"])
 @pytest.mark.parametrize("bar", ["", " + (1 | g)"])
 def test_complete_separation_names_the_column(link, bar, toy):
-    with pytest.raises(FitError, match=r"the likelihood has no maximum: x separates"):
+    message = (
+        r"the likelihood has no maximum: x separates .* or use fit_map\(\) or sample\(\), whose priors keep it finite"
+    )
+    with pytest.raises(FitError, match=message):
         fit_of(f"y ~ x + z{bar}", toy.assign(y=(toy.x > 0).astype(int)), link=link)
 
 
@@ -462,13 +492,32 @@ def test_a_steep_curve_is_no_separation():
         ("y ~ x + (1 | g)", 0.5, "n_agq"),
         ("y ~ x + (1 | g)", 2.5, "n_agq"),
         ("y ~ x + (1 | g)", -1, "n_agq should be"),
-        ("y ~ x + (x | g)", 5, r"n_agq = 5 needs a single scalar random-effect term.*\(Intercept, x \| g\)"),
+        ("y ~ x + (1 | g)", True, "n_agq should be"),
+        (
+            "y ~ x + (x | g)",
+            224,
+            r"n_agq = 224 needs a single random-effect term and at most 50,000 nodes.*\(Intercept, x \| g\)",
+        ),
         ("y ~ x + (1 | g) + (1 | h)", 5, r"\(Intercept \| g\) and \(Intercept \| h\): use n_agq=1"),
+        ("y ~ x + (x || g)", 5, r"\(Intercept \| g\) and \(x \| g\): use n_agq=1"),
     ],
 )
 def test_quadrature_the_model_does_not_admit(formula, n_agq, message, toy):
     with pytest.raises(FitError, match=message):
         fit_of(formula, toy, n_agq=n_agq)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reml": True}, r"REML is defined for gaussian models; this one is bernoulli \(logit\).*reml=False"),
+        ({"information": "fisher"}, 'no "fisher" information; there are: observed, expected'),
+        ({"n_agq": 5, "information": "expected"}, "quadrature needs no determinant"),
+    ],
+)
+def test_likelihoods_that_are_not_offered(options, message, toy):
+    with pytest.raises(FitError, match=message):
+        Model("y ~ x + (1 | g)", toy).fit_ml(**options)
 
 
 # the boundary ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bayesmlm.errors import BayesmlmError, DataError, SpecError
+from bayesmlm.errors import BayesmlmError, DataError, FitError, SpecError
 from bayesmlm.model import Model
 from bayesmlm.spec import DataSource, Spec
 
@@ -78,3 +78,39 @@ def test_what_cannot_be_bound_raises_at_once(toy):
         Model("y ~ x", toy, family="gausian")
     with pytest.raises(BayesmlmError, match=r"priors|normal"):
         Model("y ~ x", toy, priors="normal(0, 1)")
+
+
+def test_a_mode_has_priors_of_its_own(toy):
+    model = Model("y ~ x + (x | g)", toy, priors={"sd": {"g": {"x": "exponential(1)"}}})
+    sampled, mode = model.priors(), model.priors("map")
+    assert sampled.prior.tolist()[2:] == ["half_student_t(3, 0, 2.5)", "exponential(1)", "lkj(2)"]
+    assert mode.prior.tolist()[2:] == ["gamma(2, 0.1)", "exponential(1)", "lkj(2)"]
+    with pytest.raises(FitError, match='no priors for "ml"; there are: nuts, map'):
+        model.priors("ml")
+
+
+def test_sigma_has_a_prior(sleepstudy):
+    model = Model("Reaction ~ Days", sleepstudy, family="gaussian", priors={"sigma": "exponential(0.01)"})
+    assert model.priors().iloc[-1].tolist() == ["residual", "", "sigma", "exponential(0.01)"]
+    assert model.priors().term.tolist() == ["Intercept", "Days", "sigma"]
+
+
+def test_a_gaussian_model_is_not_sampled_and_says_what_serves(sleepstudy, monkeypatch):
+    model = Model("Reaction ~ Days + (1 | Subject)", sleepstudy, family="gaussian")
+    monkeypatch.setattr(Model, "_start", None)  # refused before anything is computed
+    for attempt in (model.sample, model.to_pymc):
+        with pytest.raises(FitError, match=r"not sampled yet: use fit_ml\(\).* or fit_map\(\)"):
+            attempt()
+
+
+def test_reml_is_for_gaussian_models_only(toy):
+    with pytest.raises(FitError, match="REML is defined for gaussian models"):
+        Model("y ~ x + (1 | g)", toy).fit_ml(reml=True)
+
+
+@pytest.mark.parametrize(
+    ("response", "message"), [("f", 'should be numbers .* it holds "'), ("log(y)", "is -inf in row")]
+)
+def test_a_gaussian_response_is_finite_numbers(response, message, toy):
+    with pytest.raises(DataError, match=message):
+        Model(f"{response} ~ x", toy, family="gaussian")

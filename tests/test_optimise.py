@@ -60,17 +60,61 @@ def test_a_saddle_or_a_flat_direction_is_not_called_converged():
     assert not endless.converged
 
 
-def test_hessian_of_an_exact_gradient():
-    """exp(x y): third derivatives are of order one, so steps of 1e-4 give 1e-7."""
+def test_a_guess_of_the_information_may_be_made_after_the_first_evaluation():
+    """The guess may need what the first evaluation leaves behind."""
+    A, centre = np.array([[4.0, 1.0], [1.0, 3.0]]), np.array([2.0, -1.0])
+    inner, seen = quadratic(A, centre), []
 
-    def objective(v):
-        x, y = v
-        e = np.exp(x * y)
-        return float(e), np.array([y * e, x * e])
+    def objective(x):
+        seen.append(x.copy())
+        return inner(x)
 
-    x, y = 0.5, -0.3
+    def guess():
+        seen.append("guess")
+        return A
+
+    optimum = maximise(objective, np.zeros(2), guess)
+    assert seen[0].tolist() == [0.0, 0.0]
+    assert [i for i, what in enumerate(seen) if isinstance(what, str)] == [1]
+    assert optimum.evaluations == len(seen) - 1
+    np.testing.assert_allclose(optimum.x, centre, atol=1e-10)
+
+
+def test_nothing_to_maximise_is_done_at_once():
+    optimum = maximise(lambda x: (3.0, np.zeros(0)), np.zeros(0), np.zeros((0, 0)))
+    assert (optimum.value, optimum.converged, optimum.distance, optimum.evaluations) == (3.0, True, 0.0, 1)
+    assert optimum.x.shape == optimum.gradient.shape == optimum.eigenvalues.shape == (0,)
+
+
+def test_without_the_hessian_the_search_alone_goes_to_the_point():
+    """1e-5 standard errors from the top, with as many evaluations as BFGS needs and no more."""
+    A, centre = np.array([[4.0, 1.0], [1.0, 3.0]]), np.array([2.0, -1.0])
+    long, short = (maximise(quadratic(A, centre), np.zeros(2), np.eye(2), hessian=h) for h in (True, False))
+    assert short.converged
+    assert np.sqrt((short.x - centre) @ A @ (short.x - centre)) < 1e-5
+    np.testing.assert_allclose(short.information, A, rtol=0.1)
+    assert short.evaluations < long.evaluations
+
+
+def exponential(v):
+    """exp(x y), its gradient."""
+    x, y = v
     e = np.exp(x * y)
-    expected = e * np.array([[y * y, 1 + x * y], [1 + x * y, x * x]])
-    H = hessian_of_gradient(objective, np.array([x, y]), np.full(2, 1e-4))
+    return float(e), np.array([y * e, x * e])
+
+
+def test_hessian_of_an_exact_gradient():
+    """exp(x y): third derivatives are of order one, so steps of 1e-7 give 1e-7."""
+    at = np.array([0.5, -0.3])
+    x, y = at
+    expected = exponential(at)[0] * np.array([[y * y, 1 + x * y], [1 + x * y, x * x]])
+    H = hessian_of_gradient(exponential, at, exponential(at)[1], np.full(2, 1e-7))
     np.testing.assert_allclose(H, expected, atol=1e-7)
     np.testing.assert_array_equal(H, H.T)
+    # Forward differences: the error is the step times half a third derivative.
+    errors = [
+        np.abs(hessian_of_gradient(exponential, at, exponential(at)[1], np.full(2, h)) - expected).max()
+        for h in (1e-4, 2e-4)
+    ]
+    assert errors[1] / errors[0] == pytest.approx(2.0, rel=1e-3)
+    assert errors[0] < 1e-4

@@ -280,6 +280,12 @@ def test_rates_of_counts_are_per_trial(toy):
     assert sorted(y for line in left.get_lines() for y in line.get_ydata()) == pytest.approx(sorted(sums.s / sums.n))
 
 
+def test_counts_have_means_not_rates(toy):
+    fit = bm.Model("count ~ x + (1 | g)", toy, family="poisson").sample(draws=20, tune=40, chains=2)
+    left, _ = plots.posterior_predictive_rates(fit, draws=20).axes
+    assert left.get_ylabel() == "mean count"
+
+
 def test_rates_refuse_what_they_cannot_compare(posterior, toy):
     with pytest.raises(DataError, match=r'no column "districts"; did you mean "district"'):
         plots.posterior_predictive_rates(posterior, group="districts")
@@ -428,3 +434,28 @@ def test_no_figure_stays_open(ml, posterior, data):
     plots.trace_rank(posterior)
     plots.smoothed_proportions(data, "use", "age")
     assert plt.get_fignums() == []
+
+
+# measurements -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sleep():
+    return bm.Model("Reaction ~ Days + (Days | Subject)", bm.load_dataset("sleepstudy"), family="gaussian")
+
+
+def test_measurements_are_drawn_in_their_own_unit(sleep):
+    fit = sleep.fit_ml(reml=True)
+    figure = drawn(plots.coefficients(fit, sleep.fit_ml(), sleep.fit_map()))
+    assert [ax.get_title() for ax in figure.axes][-1] == "sigma"
+    assert "in units of Reaction per unit" in figure.get_supxlabel()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["REML", "ML", "MAP"]
+    effects = drawn(plots.caterpillar(fit))
+    assert "(units of Reaction)" in effects.axes[0].get_xlabel().replace("\n", " ")
+    assert effects.get_suptitle().startswith("REML: conditional modes")
+
+
+def test_a_curve_of_measurements_need_not_start_at_zero(sleep):
+    figure = drawn(plots.probability_curves(sleep.fit_ml(), "Days"))
+    assert figure.get_supylabel() == "expected Reaction"
+    assert figure.axes[0].get_ylim()[0] > 200

@@ -143,6 +143,55 @@ def test_only_keeps_the_other_models_results(finished, quiet):
     assert set(run.record["models"]) == {"glm", "one", "two"}
 
 
+GAUSSIAN = """
+[data]
+source = "sleepstudy"
+[defaults]
+family = "gaussian"
+[models.a]
+formula = "Reaction ~ Days + (1 | Subject)"
+[models.b]
+formula = "Reaction ~ Days + (Days | Subject)"
+"""
+
+
+def test_a_gaussian_run_with_modes(tmp_path, monkeypatch):
+    (tmp_path / "sleep.toml").write_text(GAUSSIAN, encoding="utf-8")
+    out = tmp_path / "out"
+    with open("/dev/null", "w", encoding="utf-8") as nowhere:
+        console = Console(record=True, width=100, file=nowhere)
+        run = run_specs(tmp_path / "sleep.toml", out, methods=["ml", "map", "nuts"], console=console)
+    text = console.export_text()
+    assert "posterior mode (SE)" in text
+    assert " sigma " in text
+    assert "gaussian models are not sampled yet" in text
+    assert "Leave-one-out" not in text
+    assert set(run.record["models"]["b"]) == {"ml", "map"}
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert {"likelihood/b.json", "mode/b.json", "tables/b_map.csv", "report.html"} <= files
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "AIC and BIC are of the likelihood at the posterior mode" in page
+
+    before = (out / "tables" / "b_side_by_side.csv").read_bytes()
+    for name in ("fit_ml", "fit_map"):
+        monkeypatch.setattr(bm.Model, name, None)  # resuming fits nothing again
+    resumed = run_specs(
+        tmp_path / "sleep.toml", out, methods=["ml", "map", "nuts"], resume=True, console=Console(quiet=True)
+    )
+    assert resumed.record["models"] == run.record["models"]
+    assert (out / "tables" / "b_side_by_side.csv").read_bytes() == before
+
+
+def test_modes_alone_make_a_report(tmp_path, quiet):
+    (tmp_path / "sleep.toml").write_text(GAUSSIAN, encoding="utf-8")
+    run_specs(tmp_path / "sleep.toml", tmp_path / "out", methods=["map"], console=quiet)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "The posterior mode was reached; there are no draws." in page
+    assert not (tmp_path / "out" / "tables" / "ladder.csv").exists()
+    with pytest.raises(bm.FitError, match="not sampled yet"):
+        run_specs(tmp_path / "sleep.toml", tmp_path / "draws", methods=["nuts"], console=quiet)
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old", encoding="utf-8")
@@ -159,7 +208,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("keywords", "message"),
-    [({"only": ["none"]}, 'has no model "none"'), ({"methods": ["gee"]}, 'no method "gee"; there are: ml, nuts')],
+    [({"only": ["none"]}, 'has no model "none"'), ({"methods": ["gee"]}, 'no method "gee"; there are: ml, map, nuts')],
 )
 def test_what_is_not_there_is_named(tmp_path, quiet, keywords, message):
     (tmp_path / "small.toml").write_text(SPECS, encoding="utf-8")

@@ -25,6 +25,12 @@ def test_a_spec_is_checked_when_it_is_made():
         Spec("y ~ x", methods=("mle",))
 
 
+def test_a_posterior_mode_is_for_those_who_ask():
+    assert Spec("y ~ x").methods == ("ml", "nuts")
+    assert Spec.from_toml('[models.m]\nformula = "y ~ x"').methods == ("ml", "nuts")
+    assert Spec.from_toml('[models.m]\nformula = "y ~ x"\nmethods = "map"').methods == ("map",)
+
+
 def test_a_spec_is_frozen():
     with pytest.raises(FrozenInstanceError):
         Spec("y ~ x").formula = "y ~ z"
@@ -252,7 +258,7 @@ SPECS = st.builds(
     weights=st.none() | KEYS,
     freq=st.none() | KEYS,
     offset=st.none() | KEYS,
-    methods=st.sampled_from([("ml",), ("nuts",), ("ml", "nuts")]),
+    methods=st.sampled_from([("ml",), ("nuts",), ("ml", "nuts"), ("map", "ml")]),
     sampling=st.builds(
         Sampling,
         draws=st.integers(1, 5000),

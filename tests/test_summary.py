@@ -53,3 +53,99 @@ def test_a_posteriors_summary_ends_in_the_verdict(data):
 def test_a_style_that_does_not_exist_lists_those_that_do(data):
     with pytest.raises(bm.FitError, match='no summary style "short"; there are: full, concise'):
         bm.Model("use ~ age", data).fit_ml().summary("short")
+
+
+# gaussian models and posterior modes ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sleep():
+    return bm.Model("Reaction ~ Days + (Days | Subject)", bm.load_dataset("sleepstudy"), family="gaussian")
+
+
+def test_the_summary_of_reml_is_lme4s(sleep):
+    """lme4 1.1-31 prints these figures (its own default stops a 3e-6 short: 24.741)."""
+    assert (
+        sleep.fit_ml(reml=True)
+        .summary()
+        .startswith(
+            """\
+Linear mixed model fit by REML
+Formula: Reaction ~ Days + (Days | Subject)
+
+REML criterion at convergence: 1743.6
+
+Scaled residuals:
+    Min      1Q Median     3Q    Max
+-3.9536 -0.4634 0.0231 0.4634 5.1793
+
+Random effects:
+ Groups   Name      Variance Std.Dev. Corr
+ Subject  Intercept   612.09   24.740
+          Days         35.07    5.922  0.07
+ Residual             654.94   25.592
+Number of obs: 180, groups: Subject, 18
+
+Fixed effects:
+          Estimate Std. Error t value
+Intercept  251.405      6.825  36.838
+Days        10.467      1.546   6.771
+
+Correlation of fixed effects:
+     Intercept
+Days    -0.138"""
+        )
+    )
+
+
+def test_the_summary_of_a_linear_mixed_model_by_ml(sleep):
+    text = sleep.fit_ml().summary()
+    assert text.startswith("Linear mixed model fit by maximum likelihood\n")
+    assert "1763.9 1783.1 -876.0   1751.9      174" in text
+    assert "REML" not in text
+
+
+@pytest.mark.parametrize("formula", ["Reaction ~ Days", "Reaction ~ 0 + (1 | Subject)"])
+def test_parts_that_are_not_there_leave_no_headings(formula, sleep):
+    fit = sleep.update(formula).fit_ml(reml=True)
+    for style in ("full", "concise"):
+        text = fit.summary(style)
+        assert ("Fixed effects:" in text) == ("Days" in formula)
+        assert "Random effects:" not in text or "Subject" in formula
+    if "Days" in formula:
+        assert fit.summary().startswith("Linear model fit by REML\n")
+        # R's summary(lm(...)): residual standard error 47.71 on 178 degrees of freedom.
+        assert "Residual standard deviation: 47.71\n" in fit.summary()
+
+
+def test_correlations_stand_beside_the_standard_deviations(data):
+    fit = bm.Model("use ~ age + (1 + age + urban | district)", data).fit_ml()
+    cor = fit.varcorr().dropna(subset="correlation").set_index("term").correlation
+    text = fit.summary().split("Random effects:")[1]
+    shown = [f"{cor[pair]:.2f}" for pair in ("Intercept,urban[Y]", "age,urban[Y]")]
+    assert text.splitlines()[4].split()[-2:] == shown
+    assert text.splitlines()[3].split()[-1] == f"{cor['Intercept,age']:.2f}"
+
+
+def test_a_modes_summary_has_intervals_and_no_p_values(sleep, data):
+    text = sleep.fit_map().summary()
+    assert text.startswith("Linear mixed model: posterior mode\n")
+    assert "Log-posterior:" in text
+    assert "97.5 %" in text
+    assert "Pr(" not in text
+    assert " ".join(text.split()).endswith("which is not its maximum.")
+    generalised = bm.Model("use ~ age + (1 | district)", data)
+    head = "Generalized linear mixed model: posterior mode (Laplace approximation)\n"
+    assert generalised.fit_map().summary().startswith(head)
+    assert "Mode" in generalised.fit_map().summary("concise")
+    assert "(Laplace approximation, fast: n_agq = 0)" in generalised.fit_ml(n_agq=0).summary()
+    assert "(adaptive Gauss-Hermite quadrature, 9 points)" in generalised.fit_map(n_agq=9).summary()
+
+
+def test_the_concise_summary_of_reml(sleep):
+    text = sleep.fit_ml(reml=True).summary("concise")
+    rows = [line.split() for line in text.splitlines()]
+    assert ["REML", "criterion", "1743.63"] in rows
+    assert ["Subject", "Days", "5.92", "18", "0.72"] in rows
+    assert ["Residual", "25.59"] in rows
+    assert ["R²", "(total)", "0.80"] in rows
