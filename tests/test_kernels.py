@@ -178,11 +178,11 @@ def test_with_its_constant_a_poisson_is_scipys():
     assert value + constant == pytest.approx((freq * stats.poisson.logpmf(y, np.exp(eta))).sum(), rel=1e-12)
 
 
-def test_weights_are_trials_to_the_constant():
-    """R's reading of binomial weights: w trials of which w y succeed."""
-    y, w = np.array([0.25, 0.5]), np.array([4.0, 6.0])
-    expected = gammaln(w + 1) - gammaln(w * y + 1) - gammaln(w - w * y + 1)
-    assert kernels.log_constant(False, y, np.ones(2), w, np.ones(2)) == pytest.approx(expected.sum(), rel=1e-14)
+def test_prior_weights_multiply_log_densities():
+    """R's reading: a count of weight w enters w times, its constant included."""
+    y, n, w = np.array([1.0, 3.0]), np.array([4.0, 6.0]), np.array([2.0, 0.5])
+    expected = w * (gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1))
+    assert kernels.log_constant(False, y, n, w, np.ones(2)) == pytest.approx(expected.sum(), rel=1e-14)
 
 
 def test_single_trials_have_no_constant():

@@ -342,12 +342,12 @@ def test_frequencies_are_replicated_rows(name, toy):
     assert (a.aic, a.bic) == (pytest.approx(b.aic, abs=1e-6), pytest.approx(b.bic, abs=1e-6))
 
 
-def test_whole_weights_of_counts_are_more_trials(toy):
-    """R's prior weights of a binomial proportion multiply its trials."""
+def test_whole_weights_of_counts_are_replicated_rows(toy):
+    """R's prior weights multiply log-densities: of whole numbers they are rows repeated, but for what n counts."""
     a = fit_of("cbind(s, n - s) ~ x + (1 | g)", toy, "binomial", weights="reps")
-    more = toy.assign(s=toy.s * toy.reps, n=toy.n * toy.reps)
-    b = fit_of("cbind(s, n - s) ~ x + (1 | g)", more, "binomial")
+    b = fit_of("cbind(s, n - s) ~ x + (1 | g)", toy, "binomial", freq="reps")
     same(a, b)
+    assert a.nobs == len(toy) != b.nobs
 
 
 def test_rows_of_no_weight_count_for_nothing(toy):

@@ -149,14 +149,13 @@ def row_constants(poisson: bool, y: Any, trials: Any, weights: Any) -> Any:
 
     if poisson:
         return -weights * gammaln(y + 1.0)
-    s, n = weights * y, weights * trials
-    return gammaln(n + 1.0) - gammaln(s + 1.0) - gammaln(n - s + 1.0)
+    return weights * (gammaln(trials + 1.0) - gammaln(y + 1.0) - gammaln(trials - y + 1.0))
 
 
 def log_constant(poisson: bool, y: Any, trials: Any, weights: Any, freq: Any) -> float:
     """Sum of the terms of the log-likelihood that no parameter enters; kept in every log-likelihood.
 
-    Binomial: Σ f log C(w n, w y).  Poisson: −Σ f w log y!.
+    Binomial: Σ f w log C(n, y), prior weights multiplying log-densities as in R.  Poisson: −Σ f w log y!.
 
     Examples
     --------
@@ -164,6 +163,6 @@ def log_constant(poisson: bool, y: Any, trials: Any, weights: Any, freq: Any) ->
     >>> round(log_constant(False, 2 * one, 3 * one, one, one), 6) == round(math.log(3), 6)
     True
     """
-    if not poisson and np.all(trials * weights == 1.0):
+    if not poisson and np.all(trials == 1.0):
         return 0.0
     return float(np.sum(freq * row_constants(poisson, y, trials, weights)))

@@ -29,7 +29,6 @@ from bayesmlm.laplace.kernels import expected, point, score_information
 from bayesmlm.laplace.pls import (
     Blocks,
     Factor,
-    Layout,
     component_of,
     eliminate_group,
     empty_factor,
@@ -162,21 +161,29 @@ def _factorise(w, m, layout, factor):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _derivatives(link, use_expected, y, trials, fixed, m, layout, main, other, s, w, we, dwe):  # type: ignore[no-untyped-def]
-    """Σ ℓ at û, with scores, observed information, and the information of the determinant with its slope."""
+def _at_modes(link, use_expected, y, trials, fixed, m, layout, main, other, factor, s, w, we, dwe):  # type: ignore[no-untyped-def]
+    """Σ ℓ at û and H there up to its components (with ½ Σ log |D|); scores, observed information, and the
+    information of the determinant with its slope."""
     k0 = main.shape[1]
     starts, touched, local, touched_starts = layout.starts, layout.touched, layout.local, layout.touched_starts
-    total = 0.0
+    L, Y, S = factor.L, factor.Y, factor.S
+    _unit_diagonal(layout, S)
+    total, half = 0.0, 0.0
     for g in range(len(starts) - 1):
+        first, last = touched_starts[g], touched_starts[g + 1]
+        shift, size = component_of(layout, first, last)
+        _clear(L, Y, g, k0, first, last)
         for i in range(starts[g], starts[g + 1]):
-            eta = _row_predictor(m, i, g, k0, touched_starts[g], touched, local, fixed, main, other)
+            eta = _row_predictor(m, i, g, k0, first, touched, local, fixed, main, other)
             ll, s[i], w[i], dwe[i] = point(link, y[i], trials[i], eta)
             total += ll
             if use_expected:
                 we[i], dwe[i] = expected(link, trials[i], eta)
             else:
                 we[i] = w[i]
-    return total
+            _accumulate(m, i, g, k0, first, shift, size, touched, local, w[i], L, Y, S)
+        half += eliminate_group(layout, g, factor)
+    return total, half
 
 
 @njit(cache=True, error_model="numpy")
@@ -340,11 +347,6 @@ def _find_modes(link: int, y: Array, trials: Array, fixed: Array, m: Array, bloc
     return False
 
 
-def _factorised(w: Array, m: Array, layout: Layout, factor: Factor) -> float:
-    """Factorise H of given weights; ½ log |H|."""
-    return float(_factorise(w, m, layout, factor)) + factorise_components(layout, factor.S)
-
-
 def laplace(
     link: int,
     y: Array,
@@ -390,15 +392,17 @@ def laplace(
     d_flat = np.zeros(len(flat))
     value = -math.inf
     if found:
-        value = _derivatives(
-            link, use_expected, y, trials, fixed, m, layout, work.main, work.other, work.s, work.w, work.we, work.dwe
-        )
+        value, half = _at_modes(
+            link, use_expected, y, trials, fixed, m, layout, work.main, work.other, work.factor,
+            work.s, work.w, work.we, work.dwe,
+        )  # fmt: skip
         value -= 0.5 * (float(np.vdot(work.main, work.main)) + float(np.vdot(work.other, work.other)))
-        half = _factorised(work.w, m, layout, work.factor)
+        half += factorise_components(layout, work.factor.S)
         work.determinant = work.factor
         if use_expected:
             work.determinant = empty_factor(layout)
-            half = _factorised(work.we, m, layout, work.determinant)
+            half = float(_factorise(work.we, m, layout, work.determinant))
+            half += factorise_components(layout, work.determinant.S)
         inverse = invert_components(layout, work.determinant.S)
         a_rows, weighted = np.empty_like(m), np.empty(len(y))
         _leverages(m, layout, work.determinant, inverse, work.dwe, a_rows, weighted)
@@ -427,7 +431,7 @@ def _through_beta(
     mr = np.empty((len(m), 1))
     _scatter(m, blocks.layout, r_main, r_other, mr)
     gradient = X.T @ (work.s + weighted + work.w * mr[:, 0])
-    information, solved = _fixed_information(X, m, blocks, work)
+    information, solved = _fixed_information(X, m, blocks, work.w, work.factor)
     v = np.linalg.solve(information, gradient)
     t_main, t_other = solved[0] @ v[:, None], solved[1] @ v[:, None]
     return weighted - work.w * (X @ v), r_main + t_main, r_other + t_other
@@ -441,14 +445,16 @@ def linear_predictor(fixed: Array, blocks: Blocks, lams: list[Array], work: Eval
     return fixed + out[:, 0]
 
 
-def _fixed_information(X: Array, m: Array, blocks: Blocks, work: Evaluation) -> tuple[Array, tuple[Array, Array]]:
-    """X'WX − X'WM H⁻¹ M'WX, and H⁻¹ M'WX split as main and other."""
-    wX = work.w[:, None] * X
-    main = np.zeros((*work.main.shape[:2], X.shape[1]))
-    other = np.zeros((len(work.other), X.shape[1]))
+def _fixed_information(
+    X: Array, m: Array, blocks: Blocks, w: Array, factor: Factor
+) -> tuple[Array, tuple[Array, Array]]:
+    """X'WX − X'WM H⁻¹ M'WX, and H⁻¹ M'WX split as main and other, with the factor of H of the same w."""
+    wX = w[:, None] * X
+    main = np.zeros((*factor.L.shape[:2], X.shape[1]))
+    other = np.zeros((len(blocks.place), X.shape[1]))
     _gather(wX, m, blocks.layout, main, other)
     crossed = (main.copy(), other.copy())
-    solve(blocks.layout, work.factor, main, other)
+    solve(blocks.layout, factor, main, other)
     taken = np.tensordot(crossed[0], main, axes=((0, 1), (0, 1))) + crossed[1].T @ other
     return X.T @ wX - taken, (main, other)
 
@@ -466,7 +472,10 @@ def fixed_information(X: Array, blocks: Blocks, lams: list[Array], work: Evaluat
         Derivatives of û in β, by term in block order.
     """
     m = spherical_columns(blocks.z, blocks.layout.columns, _flat(lams))
-    information, (main, other) = _fixed_information(X, m, blocks, work)
+    information, (main, other) = _fixed_information(X, m, blocks, work.w, work.factor)
+    if work.determinant is not work.factor:
+        # Scoring uses the expected information, as lme4 does; û still moves by the observed.
+        information = _fixed_information(X, m, blocks, work.we, work.determinant)[0]
     return information, [-part for part in blocks.by_term(main, other)]
 
 
@@ -489,12 +498,13 @@ def joint_modes(
         found = _find_modes(link, y, trials, offset + X @ beta, m, blocks, work)
         decrement = math.nan
         if found:
-            _derivatives(
-                link, False, y, trials, offset + X @ beta, m, blocks.layout, work.main, work.other, work.s, work.w,
-                work.we, work.dwe,
+            _at_modes(
+                link, False, y, trials, offset + X @ beta, m, blocks.layout, work.main, work.other, work.factor,
+                work.s, work.w, work.we, work.dwe,
             )  # fmt: skip
+            factorise_components(blocks.layout, work.factor.S)
             gradient = X.T @ work.s
-            information, (main, other) = _fixed_information(X, m, blocks, work)
+            information, (main, other) = _fixed_information(X, m, blocks, work.w, work.factor)
             new = np.linalg.solve(information, gradient)
             decrement = float(gradient @ new)
         if not decrement < last and not decrement < 1e-12:

@@ -200,6 +200,8 @@ def _solve(design: Design, n_agq: int, reml: bool, information: str, penalty: Pe
     objective = integrated.objective if penalty is None else _penalised(integrated, penalty)
     x, guess = _start(design, rows, integrated, beta, penalty)
     optimum = maximise(objective, x, guess)
+    if not optimum.converged:
+        optimum = _from_elsewhere(objective, optimum, integrated)
     if penalty is None:
         optimum = _at_boundary(integrated, optimum)
     loglik = integrated.objective(optimum.x)[0] + rows.constant
@@ -364,6 +366,40 @@ def _assemble(
     )
 
 
+def _from_elsewhere(objective: Objective, optimum: Optimum, integrated: Integrated) -> Optimum:
+    """Search again where a column's variance all but vanished beside a correlation.
+
+    With λ_bb = 0 every rotation of the columns below it gives the same covariance, and a search can come to rest on
+    the wrong one, where nothing pulls λ_bb off zero.  Starts with a small variance there and strong correlations of
+    either sign have no such rest.
+    """
+    p, best = integrated.n_beta, optimum
+    lams = covariance.factors(optimum.x[p:], integrated.columns)
+    if max(integrated.columns) < 2:
+        return optimum
+    for sign in (1.0, -1.0):
+        moved = []
+        for lam in lams:
+            sd = np.sqrt((lam * lam).sum(axis=1))
+            floor = 0.1 * max(float(sd.max()), 0.1)
+            small = sd < 2.0 * floor
+            sigma = np.diag(np.maximum(sd, floor) ** 2)
+            across = small[:, None] != small
+            sigma[across] = 0.8 * sign * np.outer(np.sqrt(np.diag(sigma)), np.sqrt(np.diag(sigma)))[across]
+            keep = ~small[:, None] & ~small
+            sigma[keep] = (lam @ lam.T)[keep]
+            values, vectors = np.linalg.eigh(sigma)
+            positive = (vectors * np.maximum(values, 0.01 * values[-1])) @ vectors.T
+            moved.append(np.linalg.cholesky(positive))
+        start = np.concatenate([optimum.x[:p], covariance.pack(moved)])
+        values, vectors = np.linalg.eigh(optimum.information)
+        guess = (vectors * np.maximum(np.abs(values), 0.1)) @ vectors.T
+        other = maximise(objective, start, guess)
+        if other.value > best.value + 1e-9 or (other.converged and other.value > best.value - 1e-9):
+            best = other
+    return best
+
+
 def _at_boundary(integrated: Integrated, optimum: Optimum) -> Optimum:
     """Put a variance that has all but vanished at zero, where the likelihood is no lower there."""
     at, x = integrated.n_beta, optimum.x.copy()
@@ -376,8 +412,9 @@ def _at_boundary(integrated: Integrated, optimum: Optimum) -> Optimum:
     value, gradient = integrated.objective(x)
     if value < optimum.value - 1e-7:
         return optimum
+    converged = optimum.distance < 1e-2 and bool(optimum.eigenvalues[0] > 0.0)
     return Optimum(
-        x, value, gradient, optimum.information, optimum.distance, optimum.distance < 1e-2,
+        x, value, gradient, optimum.information, optimum.distance, converged,
         optimum.eigenvalues, optimum.evaluations + 1,
     )  # fmt: skip
 

@@ -92,10 +92,9 @@ class _Linear:
 
 def _linear(design: Design, rows: Rows) -> _Linear:
     w = np.asarray(design.weights * design.freq, dtype=float)
-    if (w <= 0.0).any():
-        raise FitError(
-            f"weights are zero in row {int(design.rows[np.argmax(w <= 0.0)])} (counting from 0): leave the row out"
-        )
+    if (design.weights <= 0.0).any():
+        row = int(design.rows[np.argmax(design.weights <= 0.0)])
+        raise FitError(f"weights are zero in row {row} (counting from 0): leave the row out")
     y = design.response.y - design.offset
     X = rows.X
     root = np.sqrt(w)

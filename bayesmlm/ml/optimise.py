@@ -76,11 +76,103 @@ def hessian_of_gradient(objective: Objective, x: Array, gradient: Array, steps: 
     return 0.5 * (H + H.T)
 
 
-def _solve_definite(information: Array, g: Array) -> tuple[Array, Array]:
-    """Newton step with negative or vanishing curvature turned positive; also the eigenvalues as they are."""
+@dataclass(slots=True)
+class _Point:
+    """A point of the search; the objective's evaluations are counted by whoever wraps it."""
+
+    x: Array
+    value: float
+    gradient: Array
+
+
+def _solve_definite(information: Array, g: Array) -> tuple[Array, Array, Array]:
+    """Newton step with negative or vanishing curvature turned positive; the eigenvalues as they are, the vectors."""
     values, vectors = np.linalg.eigh(information)
     floor = max(1e-14 * abs(values[-1]), 1e-30)
-    return vectors @ ((vectors.T @ g) / np.maximum(np.abs(values), floor)), values
+    return vectors @ ((vectors.T @ g) / np.maximum(np.abs(values), floor)), values, vectors
+
+
+def _climb(objective: Objective, at: _Point, B: Array, max_iterations: int, enough: float) -> Array:
+    """BFGS with backtracking until √(g'Bg) is below √``enough``; moves ``at``, returns the inverse information."""
+    first, fresh = B, True
+    for _ in range(max_iterations):
+        step = B @ at.gradient
+        decrement = float(at.gradient @ step)
+        if decrement < enough:
+            break
+        size = 1.0
+        while True:
+            new_value, new_g = objective(at.x + size * step)
+            if new_value >= at.value + 1e-4 * size * decrement - 1e-11 * (1.0 + abs(at.value)):
+                break
+            # Minimum of the parabola through both values and the slope at the start, kept within [0.1, 0.5].
+            bend = at.value + size * decrement - new_value
+            ratio = decrement * size / (2.0 * bend) if np.isfinite(bend) else 0.1
+            size *= min(max(ratio, 0.1), 0.5)
+            if size < 1e-10:
+                break
+        if size < 1e-10:
+            if fresh:
+                break
+            B, fresh = first, True
+            continue
+        s, y = size * step, at.gradient - new_g
+        at.x, at.value, at.gradient = at.x + s, new_value, new_g
+        curvature = float(s @ y)
+        if curvature > 1e-10 * np.sqrt(float(s @ s) * float(y @ y)):
+            By = B @ y
+            B = (
+                B
+                + np.outer(s, s) * ((curvature + y @ By) / curvature**2)
+                - (np.outer(By, s) + np.outer(s, By)) / curvature
+            )
+            fresh = False
+    return B
+
+
+def _newton(objective: Objective, at: _Point, B: Array) -> tuple[Array, float]:
+    """Newton's steps with the Hessian of the gradient; moves ``at``, returns the information and the distance left."""
+    # BFGS knows little of directions it never went: where its guess was far off, the steps are chosen again.
+    steps = _STEP / np.sqrt(np.maximum(np.diag(np.linalg.inv(B)), 1e-12))
+    for _ in range(4):
+        info = -hessian_of_gradient(objective, at.x, at.gradient, steps)
+        better = _STEP / np.sqrt(np.maximum(np.abs(np.diag(info)), 1e-12))
+        if np.any(steps > 4.0 * better) or np.any(steps < 0.01 * better):
+            steps = better
+            info = -hessian_of_gradient(objective, at.x, at.gradient, steps)
+        if not np.isfinite(info).all():
+            # The objective ends within a hair of here: what BFGS knows is all there is.
+            return np.linalg.inv(B), np.inf
+        step, eigenvalues, _ = _solve_definite(info, at.gradient)
+        distance = float(np.sqrt(abs(at.gradient @ step)))
+        for _ in range(4):
+            if distance < 1e-7:
+                break
+            value, g = objective(at.x + step)
+            new_step, _, _ = _solve_definite(info, g)
+            new_distance = float(np.sqrt(abs(g @ new_step)))
+            if not (new_distance < distance and value > at.value - 1e-7 * (1.0 + abs(at.value))):
+                break
+            at.x, at.value, at.gradient = at.x + step, value, g
+            step, distance = new_step, new_distance
+        if distance < 1e-4 or eigenvalues[0] <= 0.0:
+            break
+    return info, distance
+
+
+def _escape(objective: Objective, at: _Point, information: Array) -> bool:
+    """Leave a saddle along its most upward bend, where that leads higher; moves ``at``."""
+    _, values, vectors = _solve_definite(information, at.gradient)
+    if not values[0] < -1e-7 * max(values[-1], 0.0):
+        return False
+    for size in (1.0, 0.3, 0.1, 0.03, 0.01):
+        for sign in (1.0, -1.0):
+            x = at.x + sign * size / np.sqrt(-values[0]) * vectors[:, 0]
+            value, g = objective(x)
+            if value > at.value + 1e-10 * (1.0 + abs(at.value)):
+                at.x, at.value, at.gradient = x, value, g
+                return True
+    return False
 
 
 def maximise(
@@ -90,7 +182,7 @@ def maximise(
     max_iterations: int = 200,
     hessian: bool = True,
 ) -> Optimum:
-    """Maximise by BFGS started from a good guess of the information, then by Newton steps.
+    """Maximise by BFGS started from a good guess of the information, then by Newton steps; saddles are left.
 
     Parameters
     ----------
@@ -127,72 +219,24 @@ def maximise(
         evaluations += 1
         return objective(x)
 
-    x = start.copy()
-    value, g = counted(x)
+    at = _Point(start.copy(), *counted(start))
     if callable(information):
         information = information()
-    if not len(x):
-        return Optimum(x, value, g, information, 0.0, True, np.zeros(0), evaluations)
+    if not len(start):
+        return Optimum(at.x, at.value, at.gradient, information, 0.0, True, np.zeros(0), evaluations)
     B = np.linalg.inv(information)
-    fresh = True
-    for _ in range(max_iterations):
-        step = B @ g
-        decrement = float(g @ step)
-        # So near the top (3e-4 standard errors) the Hessian is that of the top, and Newton's steps take over.
-        if decrement < (1e-7 if hessian else 1e-10):
-            break
-        size = 1.0
-        while True:
-            new_value, new_g = counted(x + size * step)
-            if new_value >= value + 1e-4 * size * decrement - 1e-11 * (1.0 + abs(value)):
-                break
-            # Minimum of the parabola through both values and the slope at the start, kept within [0.1, 0.5].
-            bend = value + size * decrement - new_value
-            ratio = decrement * size / (2.0 * bend) if np.isfinite(bend) else 0.1
-            size *= min(max(ratio, 0.1), 0.5)
-            if size < 1e-10:
-                break
-        if size < 1e-10:
-            if fresh:
-                break
-            B, fresh = np.linalg.inv(information), True
-            continue
-        s, y = size * step, g - new_g
-        x, value, g = x + s, new_value, new_g
-        curvature = float(s @ y)
-        if curvature > 1e-10 * np.sqrt(float(s @ s) * float(y @ y)):
-            By = B @ y
-            B = (
-                B
-                + np.outer(s, s) * ((curvature + y @ By) / curvature**2)
-                - (np.outer(By, s) + np.outer(s, By)) / curvature
-            )
-            fresh = False
-
     if not hessian:
-        info = np.linalg.inv(B)
-        distance = float(np.sqrt(abs(g @ B @ g)))
-        return Optimum(x, value, g, info, distance, distance < 1e-4, np.linalg.eigvalsh(info), evaluations)
-    # BFGS knows little of directions it never went: where its guess was far off, the steps are chosen again.
-    steps = _STEP / np.sqrt(np.maximum(np.diag(np.linalg.inv(B)), 1e-12))
-    for _ in range(3):
-        info = -hessian_of_gradient(counted, x, g, steps)
-        better = _STEP / np.sqrt(np.maximum(np.abs(np.diag(info)), 1e-12))
-        if np.any(steps > 4.0 * better) or np.any(steps < 0.01 * better):
-            steps = better
-            info = -hessian_of_gradient(counted, x, g, steps)
-        step, eigenvalues = _solve_definite(info, g)
-        distance = float(np.sqrt(abs(g @ step)))
-        for _ in range(4):
-            if distance < 1e-7:
+        B = _climb(counted, at, B, max_iterations, 1e-10)
+        info, distance = np.linalg.inv(B), float(np.sqrt(abs(at.gradient @ B @ at.gradient)))
+    else:
+        for _ in range(5):
+            # So near the top (3e-4 standard errors) the Hessian is that of the top, and Newton's steps take over.
+            B = _climb(counted, at, B, max_iterations, 1e-7)
+            info, distance = _newton(counted, at, B)
+            if not _escape(counted, at, info):
                 break
-            new_value, new_g = counted(x + step)
-            new_step, _ = _solve_definite(info, new_g)
-            new_distance = float(np.sqrt(abs(new_g @ new_step)))
-            if not (new_distance < distance and new_value > value - 1e-7 * (1.0 + abs(value))):
-                break
-            x, value, g, step, distance = x + step, new_value, new_g, new_step, new_distance
-        if distance < 1e-4 or eigenvalues[0] <= 0.0:
-            break
+            values, vectors = np.linalg.eigh(info)
+            B = (vectors / np.maximum(np.abs(values), 1e-3 * np.abs(values).max())) @ vectors.T
+    eigenvalues = np.linalg.eigvalsh(info)
     definite = bool(eigenvalues[0] > 1e-12 * max(eigenvalues[-1], 0.0)) and bool(eigenvalues[-1] > 0.0)
-    return Optimum(x, value, g, info, distance, distance < 1e-4 and definite, eigenvalues, evaluations)
+    return Optimum(at.x, at.value, at.gradient, info, distance, distance < 1e-4 and definite, eigenvalues, evaluations)
