@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bayesmlm.laplace import pls
+from bayesmlm.laplace.layout import RandomTerm
 
 STRUCTURES = {
     "one": [(6, 1)],
@@ -33,7 +33,7 @@ def random_terms(shape, n, rng, nested=False, uncorrelated=False):
         z = np.column_stack([np.ones(n), *(rng.normal(size=n) for _ in range(k - 1))])
         if uncorrelated and t == 1:
             codes, z = terms[0].codes, rng.normal(size=(n, 1))
-        terms.append(pls.RandomTerm(codes, z, levels))
+        terms.append(RandomTerm(codes, z, levels))
     return terms
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from bayesmlm.laplace import agq, kernels, modes, pls
+from bayesmlm.laplace import agq, approximation, kernels, modes
+from bayesmlm.laplace.layout import RandomTerm, block_structure
 
 LINKS = {"logit": 0, "probit": 1, "cloglog": 2, "log": 3}
 PARAMETERS = np.array([0.3, -0.6, 0.9])  # β, β, σ
@@ -109,10 +110,10 @@ def test_one_point_is_the_blocked_laplace(link, slope):
     """The same number from the general machinery, whose search for the modes stops at a step of 1e-8: to 2e-9."""
     problem = Problem(link, slope, binomial=True)
     value, gradient, u, _ = problem.integrate(PARAMETERS, 1)
-    blocks = pls.block_structure([pls.RandomTerm(problem.codes, problem.z[:, None], 5)])
+    blocks = block_structure([RandomTerm(problem.codes, problem.z[:, None], 5)])
     work = modes.Evaluation(blocks)
     o = blocks.order
-    general, d_lams, found = modes.laplace(
+    general, d_lams, found = approximation.laplace(
         problem.link, problem.y[o], problem.trials[o], problem.offset[o] + problem.X[o] @ PARAMETERS[:2], blocks,
         [np.array([[PARAMETERS[2]]])], work,
     )  # fmt: skip

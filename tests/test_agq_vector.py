@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from bayesmlm.laplace import agq, agq_vector, covariance, kernels, modes, pls
+from bayesmlm.laplace import agq, agq_vector, approximation, covariance, kernels, modes
+from bayesmlm.laplace.layout import RandomTerm, block_structure
 from tests.structures import by_differences
 
 LINKS = {"logit": 0, "probit": 1, "cloglog": 2, "log": 3}
@@ -71,9 +72,9 @@ def test_one_point_is_the_blocked_laplace(link, k):
     """The same number from the general machinery; both searches end with steps below 1e-8."""
     problem = Problem(link, k)
     value, gradient, u, L = problem.integrate(problem.parameters, 1)
-    blocks = pls.block_structure([pls.RandomTerm(problem.codes, problem.z, 5)])
+    blocks = block_structure([RandomTerm(problem.codes, problem.z, 5)])
     work = modes.Evaluation(blocks)
-    general, d_lams, found = modes.laplace(
+    general, d_lams, found = approximation.laplace(
         problem.link, problem.y, problem.trials, problem.offset + problem.X @ problem.parameters[:2], blocks,
         covariance.factors(problem.parameters[2:], (k,)), work,
     )  # fmt: skip

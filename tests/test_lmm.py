@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bayesmlm.laplace import covariance, lmm, pls
+from bayesmlm.laplace.layout import RandomTerm, block_structure
 from bayesmlm.ml import gaussian
 from tests.structures import STRUCTURES, by_differences, dense_columns, flat, structure_of
 
@@ -16,7 +17,7 @@ class Problem:
         self.terms = structure_of(structure, rng, n)
         n = len(self.terms[0].codes)
         self.columns = tuple(term.z.shape[1] for term in self.terms)
-        self.blocks = pls.block_structure(self.terms)
+        self.blocks = block_structure(self.terms)
         self.w = rng.uniform(0.5, 2.0, n) if weighted else np.ones(n)
         X = np.column_stack([np.ones(n), rng.normal(size=(n, 2))])
         self.right = np.column_stack([X, X @ [1.0, 0.5, -0.3] + rng.normal(size=n)])
@@ -168,10 +169,8 @@ def test_weights_are_replicated_rows():
     """Whole weights against rows that many times: the cross-products are the same sums."""
     problem = Problem("nested slopes", weighted=False)
     times = np.random.default_rng(1).integers(1, 4, len(problem.w))
-    terms = [
-        pls.RandomTerm(np.repeat(t.codes, times), np.repeat(t.z, times, axis=0), t.n_levels) for t in problem.terms
-    ]
-    blocks = pls.block_structure(terms)
+    terms = [RandomTerm(np.repeat(t.codes, times), np.repeat(t.z, times, axis=0), t.n_levels) for t in problem.terms]
+    blocks = block_structure(terms)
     o = blocks.order
     repeated = lmm.cross_products(blocks, np.ones(times.sum()), np.repeat(problem.right, times, axis=0)[o])
     o = problem.blocks.order

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bayesmlm.errors import FitError
-from bayesmlm.laplace import covariance, kernels, modes, pls
+from bayesmlm.laplace import approximation, covariance, kernels, modes, pls
+from bayesmlm.laplace.layout import Layout, RandomTerm, block_structure
 from tests.structures import STRUCTURES, by_differences, dense_columns, flat, structure_of
 
 LINKS = {"logit": 0, "probit": 1, "cloglog": 2, "log": 3}
@@ -24,7 +25,7 @@ class Problem:
         self.offset = 0.1 * rng.normal(size=n)
         self.trials = np.ones(n) if link == "log" else rng.integers(1, 4, n).astype(float)
         self.y = (rng.poisson(1.2, n) if link == "log" else rng.binomial(self.trials.astype(int), 0.5)).astype(float)
-        self.blocks = pls.block_structure(self.terms)
+        self.blocks = block_structure(self.terms)
         size = covariance.theta_size(self.columns)
         self.parameters = np.concatenate([[0.2, -0.4], 0.4 * rng.normal(size=size) + 0.3])
 
@@ -52,7 +53,7 @@ class Problem:
 
     def laplace(self, parameters, work=None, use_expected=False):
         work = work or modes.Evaluation(self.blocks)
-        value, d_lams, found = modes.laplace(
+        value, d_lams, found = approximation.laplace(
             *self.rows(parameters[:2]), self.blocks, self.block_lams(parameters), work, use_expected
         )
         assert found
@@ -66,7 +67,7 @@ class Problem:
         link, y, trials, _ = self.rows(start)
         beta, found = modes.joint_modes(link, y, trials, self.offset[o], self.X[o], start, self.blocks, lams, work)
         assert found
-        value, d_lams, found = modes.laplace(*self.rows(beta), self.blocks, lams, work, False, self.X[o])
+        value, d_lams, found = approximation.laplace(*self.rows(beta), self.blocks, lams, work, False, self.X[o])
         assert found
         return value, self.pack(d_lams), beta
 
@@ -120,7 +121,7 @@ def test_factor_solves_and_has_the_determinant(structure):
     lams = problem.block_lams(problem.parameters)
     m = pls.spherical_columns(b.z, b.layout.columns, np.concatenate([lam.ravel() for lam in lams]))
     factor = pls.empty_factor(b.layout)
-    half = modes._factorise(w, m, b.layout, factor) + pls.factorise_components(b.layout, factor.S)
+    half = modes.factorise_rows(w, m, b.layout, factor) + pls.factorise_components(b.layout, factor.S)
     assert half == pytest.approx(0.5 * np.linalg.slogdet(H)[1], rel=1e-12)
     groups, k0 = len(b.layout.starts) - 1, int(b.layout.columns[0])
     main, other = rng.normal(size=(groups, k0, 2)), rng.normal(size=(len(b.layout.component), 2))
@@ -249,8 +250,8 @@ def test_rows_in_any_order_give_the_same():
     shuffle = np.random.default_rng(1).permutation(problem.n)
     for name in ("X", "offset", "trials", "y"):
         setattr(problem, name, getattr(problem, name)[shuffle])
-    problem.terms = [pls.RandomTerm(t.codes[shuffle], t.z[shuffle], t.n_levels) for t in problem.terms]
-    problem.blocks = pls.block_structure(problem.terms)
+    problem.terms = [RandomTerm(t.codes[shuffle], t.z[shuffle], t.n_levels) for t in problem.terms]
+    problem.blocks = block_structure(problem.terms)
     again = problem.laplace(problem.parameters)
     assert again[0] == pytest.approx(value, abs=1e-10)
     np.testing.assert_allclose(again[1], gradient, atol=1e-8)
@@ -299,7 +300,7 @@ def test_groups_that_never_meet_stay_apart():
     codes = np.array([0, 0, 1, 1, 2, 2, 3, 3])
     others = np.array([0, 1, 0, 1, 2, 2, 2, 2])
     one = np.ones((8, 1))
-    blocks = pls.block_structure([pls.RandomTerm(codes, one, 4), pls.RandomTerm(others, one, 3)])
+    blocks = block_structure([RandomTerm(codes, one, 4), RandomTerm(others, one, 3)])
     assert sorted(sizes_of(blocks)) == [1, 2]
 
 
@@ -340,11 +341,11 @@ def test_a_dense_block_too_large_for_memory_is_refused():
     levels, n = 20_000, 120_000
     one = np.ones((n, 1))
     terms = [
-        pls.RandomTerm(np.concatenate([np.arange(levels), rng.integers(0, levels, n - levels)]), one, levels)
+        RandomTerm(np.concatenate([np.arange(levels), rng.integers(0, levels, n - levels)]), one, levels)
         for _ in range(2)
     ]
     with pytest.raises(FitError, match=r"dense block of .* columns, more than fits in memory"):
-        pls.block_structure(terms)
+        block_structure(terms)
 
 
 # components ------------------------------------------------------------------------------------------------
@@ -358,7 +359,7 @@ def components(sizes, seed=0):
     rng = np.random.default_rng(seed)
     firsts, offsets = np.concatenate([[0], np.cumsum(sizes)]), np.concatenate([[0], np.cumsum(np.square(sizes))])
     none = np.zeros(0, dtype=np.int64)
-    layout = pls.Layout(*[none] * 8, firsts, offsets)
+    layout = Layout(*[none] * 8, firsts, offsets)
     blocks = [A @ A.T + k * np.eye(k) for k in sizes for A in [rng.normal(size=(k, k))]]
     # What lies above the diagonal is nobody's.
     return layout, blocks, np.concatenate([(np.tril(A) + np.triu(np.full_like(A, 9.9), 1)).ravel() for A in blocks])

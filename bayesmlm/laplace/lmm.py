@@ -20,18 +20,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from bayesmlm.laplace.layout import Blocks, Layout, component_of, widest_group
 from bayesmlm.laplace.pls import (
-    Blocks,
     Factor,
-    Layout,
-    component_of,
     eliminate_group,
     empty_factor,
     factorise_components,
     group_covariance,
     invert_components,
     solve,
-    widest_group,
 )
 
 __all__ = ["CrossProducts", "Profiled", "cross_products", "profile"]

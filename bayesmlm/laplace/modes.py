@@ -1,20 +1,7 @@
-"""Conditional modes by penalised Newton steps, and the Laplace approximation with its exact gradient, for any terms.
+"""Conditional modes of any terms by penalised Newton steps, given β and θ or jointly with β.
 
-With spherical effects u ~ N(0, I), m_i = Λ'z_i and η = o + Xβ + m'u, the Laplace log-likelihood is
-
-    ℓ(β, θ) = Σ ℓ_i(η̂_i) − ½ |û|² − ½ log |H̃|,   H̃ = I + Σ w̃_i m_i m_i',
-
-(Bates, "Computational methods for mixed models", 2015, eq. 48) with w̃ the observed information w (glmmTMB's Laplace
-approximation, the default here) or the expected (lme4's, by penalised iteratively reweighted least squares); for
-canonical links they are the same.  The gradient follows from the stationarity of û, with H of the observed w:
-H dû = Σ dm_i s_i − m_i w_i dη_i.  With leverages h_i = m_i'H̃⁻¹m_i and r = H⁻¹ Σ m_i w̃′_i h_i,
-
-    dℓ = Σ c_i dη_i − Σ w̃_i (H̃⁻¹m_i)'dm_i − ½ Σ s_i r'dm_i,   c_i = s_i − ½ (w̃′_i h_i − w_i m_i'r),
-
-where dη_i = x_i'dβ + u'dm_i and dm_i = dΛ'z_i.
-
-Where β is not free but sits at its own mode given θ (``n_agq = 0``), ℓ depends on θ through it too.  With v the
-solution of I_β v = ∂ℓ/∂β and t = H⁻¹ Σ m_i w_i x_i'v, that adds −w_i (x_i'v − m_i't) to c_i and t to ½ r.
+With spherical effects u ~ N(0, I), m_i = Λ'z_i and η = o + Xβ + m'u, û maximises Σ ℓ_i(η_i) − ½ |u|², and minus the
+second derivative there is H = I + Σ w_i m_i m_i' (Bates, "Computational methods for mixed models", 2015, section 5).
 """
 
 from __future__ import annotations
@@ -26,24 +13,23 @@ import numpy as np
 from numba import njit
 
 from bayesmlm.laplace.kernels import expected, point, score_information
+from bayesmlm.laplace.layout import Blocks, component_of
 from bayesmlm.laplace.pls import (
-    Blocks,
     Factor,
-    component_of,
     eliminate_group,
     empty_factor,
     factorise_components,
-    group_covariance,
-    invert_components,
     restore_main,
     selected_covariance,
     solve,
     solve_components,
     spherical_columns,
-    widest_group,
 )
 
-__all__ = ["Evaluation", "fixed_information", "joint_modes", "laplace", "linear_predictor", "mode_covariances"]
+__all__ = [
+    "Evaluation", "at_modes", "factorise_rows", "find_modes", "fixed_information", "flattened", "gather",
+    "information_of", "joint_modes", "linear_predictor", "mode_covariances", "scatter",
+]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 
@@ -143,7 +129,7 @@ def _newton_system(link, y, trials, fixed, m, layout, main, other, factor, w, g_
 
 
 @njit(cache=True, error_model="numpy")
-def _factorise(w, m, layout, factor):  # type: ignore[no-untyped-def]
+def factorise_rows(w, m, layout, factor):  # type: ignore[no-untyped-def]
     """H of given weights, up to its components; ½ Σ log |D|."""
     k0 = layout.columns[0]
     starts, touched, local, touched_starts = layout.starts, layout.touched, layout.local, layout.touched_starts
@@ -161,7 +147,7 @@ def _factorise(w, m, layout, factor):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _at_modes(link, use_expected, y, trials, fixed, m, layout, main, other, factor, s, w, we, dwe):  # type: ignore[no-untyped-def]
+def at_modes(link, use_expected, y, trials, fixed, m, layout, main, other, factor, s, w, we, dwe):  # type: ignore[no-untyped-def]
     """Σ ℓ at û and H there up to its components (with ½ Σ log |D|); scores, observed information, and the
     information of the determinant with its slope."""
     k0 = main.shape[1]
@@ -187,41 +173,7 @@ def _at_modes(link, use_expected, y, trials, fixed, m, layout, main, other, fact
 
 
 @njit(cache=True, error_model="numpy")
-def _leverages(m, layout, factor, inverse, dwe, a_rows, weighted):  # type: ignore[no-untyped-def]
-    """H̃⁻¹m of every row, and w̃′h."""
-    k0, K = layout.columns[0], m.shape[1]
-    widest = widest_group(layout)
-    starts, local, touched, touched_starts = layout.starts, layout.local, layout.touched, layout.touched_starts
-    P, V_main, V_cross = np.empty((k0, widest)), np.empty((k0, k0)), np.empty((k0, widest))
-    for g in range(len(starts) - 1):
-        group_covariance(layout, factor, inverse, g, P, V_main, V_cross)
-        first = touched_starts[g]
-        shift, size = component_of(layout, first, touched_starts[g + 1])
-        for i in range(starts[g], starts[g + 1]):
-            h = 0.0
-            for a in range(k0):
-                total = 0.0
-                for b in range(k0):
-                    total += V_main[a, b] * m[i, b]
-                for d in range(k0, K):
-                    total += V_cross[a, local[i, d - k0]] * m[i, d]
-                a_rows[i, a] = total
-                h += total * m[i, a]
-            for c in range(k0, K):
-                at = local[i, c - k0]
-                row = shift + touched[first + at] * size
-                total = 0.0
-                for b in range(k0):
-                    total += V_cross[b, at] * m[i, b]
-                for d in range(k0, K):
-                    total += inverse[row + touched[first + local[i, d - k0]]] * m[i, d]
-                a_rows[i, c] = total
-                h += total * m[i, c]
-            weighted[i] = dwe[i] * h
-
-
-@njit(cache=True, error_model="numpy")
-def _gather(values, m, layout, main, other):  # type: ignore[no-untyped-def]
+def gather(values, m, layout, main, other):  # type: ignore[no-untyped-def]
     """Σ m_i values_i' as main (groups, k₀, r) and other (q₂, r); values (n, r)."""
     k0 = main.shape[1]
     starts, touched, local, touched_starts = layout.starts, layout.touched, layout.local, layout.touched_starts
@@ -236,7 +188,7 @@ def _gather(values, m, layout, main, other):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _scatter(m, layout, main, other, out):  # type: ignore[no-untyped-def]
+def scatter(m, layout, main, other, out):  # type: ignore[no-untyped-def]
     """m_i'v of every row, shape (n, r)."""
     k0 = main.shape[1]
     starts, touched, local, touched_starts = layout.starts, layout.touched, layout.local, layout.touched_starts
@@ -250,37 +202,6 @@ def _scatter(m, layout, main, other, out):  # type: ignore[no-untyped-def]
                 for c in range(m.shape[1] - k0):
                     total += m[i, k0 + c] * other[touched[first + local[i, c]], j]
                 out[i, j] = total
-
-
-@njit(cache=True, error_model="numpy")
-def _theta_gradient(z, m, layout, main, other, r_main, r_other, s, w, we, weighted, a_rows, coefficient, d_lams):  # type: ignore[no-untyped-def]
-    """Row by row: c, less what depends on β (in: −½ w̃′h; out: c), and ∂ℓ/∂λ of every term, full k × k."""
-    k0, K = layout.columns[0], m.shape[1]
-    u_row, r_row = np.empty(K), np.empty(K)
-    starts, touched, local, touched_starts = layout.starts, layout.touched, layout.local, layout.touched_starts
-    columns = layout.columns
-    d_lams[:] = 0.0
-    for g in range(len(starts) - 1):
-        first = touched_starts[g]
-        for i in range(starts[g], starts[g + 1]):
-            mr = 0.0
-            for c in range(K):
-                if c < k0:
-                    u_row[c], r_row[c] = main[g, c, 0], r_main[g, c, 0]
-                else:
-                    j = touched[first + local[i, c - k0]]
-                    u_row[c], r_row[c] = other[j, 0], r_other[j, 0]
-                mr += m[i, c] * r_row[c]
-            ci = s[i] + weighted[i] + w[i] * mr
-            coefficient[i] = ci
-            col, lam_at = 0, 0
-            for k in columns:
-                for b in range(k):
-                    moved = ci * u_row[col + b] - we[i] * a_rows[i, col + b] - s[i] * r_row[col + b]
-                    for a in range(b, k):
-                        d_lams[lam_at + a * k + b] += z[i, col + a] * moved
-                col += k
-                lam_at += k * k
 
 
 class Evaluation:
@@ -305,11 +226,11 @@ class Evaluation:
         self.other[:] = 0.0
 
 
-def _flat(lams: list[Array]) -> Array:
+def flattened(lams: list[Array]) -> Array:
     return np.concatenate([lam.ravel() for lam in lams])
 
 
-def _find_modes(link: int, y: Array, trials: Array, fixed: Array, m: Array, blocks: Blocks, work: Evaluation) -> bool:
+def find_modes(link: int, y: Array, trials: Array, fixed: Array, m: Array, blocks: Blocks, work: Evaluation) -> bool:
     """Newton's method for û, leaving H factorised a step before it; whether û was found.
 
     A step is accepted when it shortens the next Newton step in the metric of H (the penalised log-likelihood is
@@ -347,112 +268,20 @@ def _find_modes(link: int, y: Array, trials: Array, fixed: Array, m: Array, bloc
     return False
 
 
-def laplace(
-    link: int,
-    y: Array,
-    trials: Array,
-    fixed: Array,
-    blocks: Blocks,
-    lams: list[Array],
-    work: Evaluation,
-    use_expected: bool = False,
-    X: Array | None = None,
-) -> tuple[float, list[Array], bool]:
-    """Laplace log-likelihood and its exact gradient.
-
-    Parameters
-    ----------
-    link : int
-    y, trials, fixed : ndarray, shape (n,)
-        In the order of ``blocks``; ``fixed`` is o + Xβ.
-    blocks : Blocks
-    lams : list of ndarray
-        λ of each term, in block order.
-    work : Evaluation
-        In: modes to start from.  Out: modes, factor, and ``coefficient`` c with ∂ℓ/∂β = X'c.
-    use_expected : bool
-        Whether the determinant is of the expected information (lme4) instead of the observed.
-    X : ndarray, shape (n, p), optional
-        Given where ``fixed`` is o + Xβ at the joint mode of β and û (:func:`joint_modes`): the gradient in θ then
-        includes how β moves.
-
-    Returns
-    -------
-    loglik : float
-    d_lams : list of ndarray
-        ∂ℓ/∂λ of each term, lower triangles.
-    found : bool
-        Whether the mode was found.
-    """
-    layout = blocks.layout
-    flat = _flat(lams)
-    m = spherical_columns(blocks.z, layout.columns, flat)
-    found = _find_modes(link, y, trials, fixed, m, blocks, work)
-    half = 0.0
-    d_flat = np.zeros(len(flat))
-    value = -math.inf
-    if found:
-        value, half = _at_modes(
-            link, use_expected, y, trials, fixed, m, layout, work.main, work.other, work.factor,
-            work.s, work.w, work.we, work.dwe,
-        )  # fmt: skip
-        value -= 0.5 * (float(np.vdot(work.main, work.main)) + float(np.vdot(work.other, work.other)))
-        half += factorise_components(layout, work.factor.S)
-        work.determinant = work.factor
-        if use_expected:
-            work.determinant = empty_factor(layout)
-            half = float(_factorise(work.we, m, layout, work.determinant))
-            half += factorise_components(layout, work.determinant.S)
-        inverse = invert_components(layout, work.determinant.S)
-        a_rows, weighted = np.empty_like(m), np.empty(len(y))
-        _leverages(m, layout, work.determinant, inverse, work.dwe, a_rows, weighted)
-        weighted *= 0.5
-        r_main, r_other = np.zeros_like(work.main), np.zeros_like(work.other)
-        _gather(weighted[:, None], m, layout, r_main, r_other)
-        solve(layout, work.factor, r_main, r_other)
-        np.negative(weighted, out=weighted)
-        if X is not None:
-            weighted, r_main, r_other = _through_beta(X, m, blocks, work, weighted, r_main, r_other)
-        _theta_gradient(
-            blocks.z, m, layout, work.main, work.other, r_main, r_other, work.s, work.w, work.we, weighted, a_rows,
-            work.coefficient, d_flat,
-        )  # fmt: skip
-    d_lams, at = [], 0
-    for k in layout.columns:
-        d_lams.append(d_flat[at : at + k * k].reshape(k, k))
-        at += k * k
-    return value - half, d_lams, found
-
-
-def _through_beta(
-    X: Array, m: Array, blocks: Blocks, work: Evaluation, weighted: Array, r_main: Array, r_other: Array
-) -> tuple[Array, Array, Array]:
-    """What θ owes to β at the joint mode: see the module's last formula."""
-    mr = np.empty((len(m), 1))
-    _scatter(m, blocks.layout, r_main, r_other, mr)
-    gradient = X.T @ (work.s + weighted + work.w * mr[:, 0])
-    information, solved = _fixed_information(X, m, blocks, work.w, work.factor)
-    v = np.linalg.solve(information, gradient)
-    t_main, t_other = solved[0] @ v[:, None], solved[1] @ v[:, None]
-    return weighted - work.w * (X @ v), r_main + t_main, r_other + t_other
-
-
 def linear_predictor(fixed: Array, blocks: Blocks, lams: list[Array], work: Evaluation) -> Array:
     """η at the modes in ``work``, shape (n,), in the order of ``blocks``."""
     out = np.empty((len(fixed), 1))
-    m = spherical_columns(blocks.z, blocks.layout.columns, _flat(lams))
-    _scatter(m, blocks.layout, work.main, work.other, out)
+    m = spherical_columns(blocks.z, blocks.layout.columns, flattened(lams))
+    scatter(m, blocks.layout, work.main, work.other, out)
     return fixed + out[:, 0]
 
 
-def _fixed_information(
-    X: Array, m: Array, blocks: Blocks, w: Array, factor: Factor
-) -> tuple[Array, tuple[Array, Array]]:
+def information_of(X: Array, m: Array, blocks: Blocks, w: Array, factor: Factor) -> tuple[Array, tuple[Array, Array]]:
     """X'WX − X'WM H⁻¹ M'WX, and H⁻¹ M'WX split as main and other, with the factor of H of the same w."""
     wX = w[:, None] * X
     main = np.zeros((*factor.L.shape[:2], X.shape[1]))
     other = np.zeros((len(blocks.place), X.shape[1]))
-    _gather(wX, m, blocks.layout, main, other)
+    gather(wX, m, blocks.layout, main, other)
     crossed = (main.copy(), other.copy())
     solve(blocks.layout, factor, main, other)
     taken = np.tensordot(crossed[0], main, axes=((0, 1), (0, 1))) + crossed[1].T @ other
@@ -471,11 +300,11 @@ def fixed_information(X: Array, blocks: Blocks, lams: list[Array], work: Evaluat
     slopes : list of ndarray, shape (groups, k, p)
         Derivatives of û in β, by term in block order.
     """
-    m = spherical_columns(blocks.z, blocks.layout.columns, _flat(lams))
-    information, (main, other) = _fixed_information(X, m, blocks, work.w, work.factor)
+    m = spherical_columns(blocks.z, blocks.layout.columns, flattened(lams))
+    information, (main, other) = information_of(X, m, blocks, work.w, work.factor)
     if work.determinant is not work.factor:
         # Scoring uses the expected information, as lme4 does; û still moves by the observed.
-        information = _fixed_information(X, m, blocks, work.we, work.determinant)[0]
+        information = information_of(X, m, blocks, work.we, work.determinant)[0]
     return information, [-part for part in blocks.by_term(main, other)]
 
 
@@ -492,19 +321,19 @@ def joint_modes(
     beta : ndarray, shape (p,)
     found : bool
     """
-    m = spherical_columns(blocks.z, blocks.layout.columns, _flat(lams))
+    m = spherical_columns(blocks.z, blocks.layout.columns, flattened(lams))
     last, step = math.inf, np.zeros_like(beta)
     for _ in range(100):
-        found = _find_modes(link, y, trials, offset + X @ beta, m, blocks, work)
+        found = find_modes(link, y, trials, offset + X @ beta, m, blocks, work)
         decrement = math.nan
         if found:
-            _at_modes(
+            at_modes(
                 link, False, y, trials, offset + X @ beta, m, blocks.layout, work.main, work.other, work.factor,
                 work.s, work.w, work.we, work.dwe,
             )  # fmt: skip
             factorise_components(blocks.layout, work.factor.S)
             gradient = X.T @ work.s
-            information, (main, other) = _fixed_information(X, m, blocks, work.w, work.factor)
+            information, (main, other) = information_of(X, m, blocks, work.w, work.factor)
             new = np.linalg.solve(information, gradient)
             decrement = float(gradient @ new)
         if not decrement < last and not decrement < 1e-12:

@@ -12,6 +12,7 @@ import numpy as np
 from bayesmlm.design import Design
 from bayesmlm.errors import FitError
 from bayesmlm.laplace import covariance, lmm, pls
+from bayesmlm.laplace.layout import Blocks, RandomTerm, block_structure
 from bayesmlm.ml.glm import Rows, read_rows
 from bayesmlm.ml.integrated import State
 from bayesmlm.ml.optimise import Objective, Optimum, maximise
@@ -69,7 +70,7 @@ class _Linear:
         Σ log of the columns' scales: the restricted likelihood refers to the user's columns.
     """
 
-    blocks: pls.Blocks | None
+    blocks: Blocks | None
     profile: Callable[[Array], lmm.Profiled]
     right: Array
     columns: tuple[int, ...]
@@ -109,7 +110,7 @@ def _linear(design: Design, rows: Rows) -> _Linear:
         M = right.T @ (w[:, None] * right)
         plain = lmm.Profiled(0.0, M, [], [], [], pls.Factor(*(np.zeros(0),) * 3))
         return _Linear(None, lambda _: plain, M, (), centre, n, log_weights, log_scales)
-    blocks = pls.block_structure([pls.RandomTerm(g.codes, g.z / g.scales, g.n_levels) for g in design.groups])
+    blocks = block_structure([RandomTerm(g.codes, g.z / g.scales, g.n_levels) for g in design.groups])
     products = lmm.cross_products(blocks, w[blocks.order], right[blocks.order])
     columns = tuple(g.z.shape[1] for g in design.groups)
 

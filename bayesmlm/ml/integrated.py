@@ -15,6 +15,7 @@ from numba import float64, int64, njit
 from bayesmlm.design import Design
 from bayesmlm.laplace import agq, covariance
 from bayesmlm.laplace.kernels import score_information
+from bayesmlm.laplace.layout import Blocks, RandomTerm, block_structure
 from bayesmlm.laplace.preload import preload
 from bayesmlm.ml.glm import Rows
 from bayesmlm.parallel import chunks, in_threads
@@ -193,86 +194,97 @@ def vector_term(design: Design, rows: Rows, n_agq: int) -> Integrated:
     return Integrated(objective, state, (k,), p)
 
 
+@dataclass(frozen=True, slots=True)
+class _Blocked:
+    """A model of any terms, its rows in block order; θ is kept in the design's order of terms."""
+
+    blocks: Blocks
+    work: Any
+    y: Array
+    trials: Array
+    X: Array
+    offset: Array
+    columns: tuple[int, ...]
+
+    @classmethod
+    def of(cls, design: Design, rows: Rows) -> _Blocked:
+        from bayesmlm.laplace import modes
+
+        blocks = block_structure([RandomTerm(g.codes, g.z / g.scales, g.n_levels) for g in design.groups])
+        o = blocks.order
+        return cls(
+            blocks, modes.Evaluation(blocks), rows.y[o], rows.trials[o], rows.X[o], rows.offset[o],
+            tuple(g.z.shape[1] for g in design.groups),
+        )  # fmt: skip
+
+    def lams(self, theta: Array) -> list[Array]:
+        """θ as factors in block order."""
+        lams = covariance.factors(theta, self.columns)
+        return [lams[t] for t in self.blocks.terms]
+
+    def in_order[T](self, parts: list[T]) -> list[T]:
+        """Parts by term, from block order to the design's."""
+        return [parts[t] for t in np.argsort(self.blocks.terms)]
+
+    def laplace(
+        self, link: int, beta: Array, theta: Array, use_expected: bool, joint: bool = False
+    ) -> tuple[float, Array]:
+        """Laplace log-likelihood and its gradient in θ; −inf, and modes forgotten, where it cannot be had."""
+        # The kernels of any structure are many: a model of one term does not wait for them.
+        from bayesmlm.laplace import approximation
+
+        value, d_lams, found = approximation.laplace(
+            link, self.y, self.trials, self.offset + self.X @ beta, self.blocks, self.lams(theta), self.work,
+            use_expected, self.X if joint else None,
+        )  # fmt: skip
+        if not found or not np.isfinite(value):
+            self.work.forget()
+            return -np.inf, np.full(len(theta), np.nan)
+        return value, covariance.pack(self.in_order(d_lams))
+
+    def state(self, beta: Array, theta: Array) -> State:
+        from bayesmlm.laplace import modes
+
+        blocks, work, lams = self.blocks, self.work, self.lams(theta)
+        information, slopes = modes.fixed_information(self.X, blocks, lams, work)
+        spherical = [part[..., 0] for part in blocks.by_term(work.main, work.other)]
+        eta = np.empty(len(self.offset))
+        eta[blocks.order] = modes.linear_predictor(self.offset + self.X @ beta, blocks, lams, work)
+        return State(
+            beta, [u.copy() for u in self.in_order(spherical)], self.in_order(modes.mode_covariances(blocks, work)),
+            self.in_order(slopes), eta, information,
+        )  # fmt: skip
+
+
 def many_terms(design: Design, rows: Rows, use_expected: bool = False) -> Integrated:
     """Any terms by Laplace; ``rows`` are in the design's order."""
-    # The kernels of any structure are many: a model of one term does not wait for them.
-    from bayesmlm.laplace import modes, pls
-
-    blocks = pls.block_structure([pls.RandomTerm(g.codes, g.z / g.scales, g.n_levels) for g in design.groups])
-    # θ is kept in the design's order of terms; the blocks have their own.
-    columns = tuple(g.z.shape[1] for g in design.groups)
-    work = modes.Evaluation(blocks)
-    X, offset = rows.X[blocks.order], rows.offset[blocks.order]
-    y, trials = rows.y[blocks.order], rows.trials[blocks.order]
-    p, back = X.shape[1], np.argsort(blocks.terms)
-
-    def lams_of(theta: Array) -> list[Array]:
-        lams = covariance.factors(theta, columns)
-        return [lams[t] for t in blocks.terms]
+    blocked = _Blocked.of(design, rows)
+    p = rows.X.shape[1]
 
     def objective(x: Array) -> tuple[float, Array]:
-        value, d_lams, found = modes.laplace(
-            rows.link, y, trials, offset + X @ x[:p], blocks, lams_of(x[p:]), work, use_expected
-        )
-        if not found or not np.isfinite(value):
-            work.forget()
-            return -np.inf, np.full(len(x), np.nan)
-        return value, np.concatenate([work.coefficient @ X, covariance.pack([d_lams[t] for t in back])])
+        value, d_theta = blocked.laplace(rows.link, x[:p], x[p:], use_expected)
+        return value, np.concatenate([blocked.work.coefficient @ blocked.X, d_theta])
 
-    def state(x: Array) -> State:
-        return _blocked_state(X, offset, blocks, work, x[:p], lams_of(x[p:]), back)
-
-    return Integrated(objective, state, columns, p)
+    return Integrated(objective, lambda x: blocked.state(x[:p], x[p:]), blocked.columns, p)
 
 
 def joint_terms(design: Design, rows: Rows, beta: Array, use_expected: bool = False) -> Integrated:
     """Any terms with β at the joint mode of β and û given θ (lme4's ``nAGQ = 0``); starts from ``beta``."""
-    from bayesmlm.laplace import modes, pls
-
-    blocks = pls.block_structure([pls.RandomTerm(g.codes, g.z / g.scales, g.n_levels) for g in design.groups])
-    columns = tuple(g.z.shape[1] for g in design.groups)
-    work = modes.Evaluation(blocks)
-    X, offset = rows.X[blocks.order], rows.offset[blocks.order]
-    y, trials = rows.y[blocks.order], rows.trials[blocks.order]
-    back = np.argsort(blocks.terms)
+    blocked = _Blocked.of(design, rows)
     at = beta.copy()
 
-    def lams_of(theta: Array) -> list[Array]:
-        lams = covariance.factors(theta, columns)
-        return [lams[t] for t in blocks.terms]
-
     def objective(x: Array) -> tuple[float, Array]:
-        lams = lams_of(x)
-        new, found = modes.joint_modes(rows.link, y, trials, offset, X, at, blocks, lams, work)
-        value = -np.inf
+        from bayesmlm.laplace import modes
+
+        b = blocked
+        new, found = modes.joint_modes(rows.link, b.y, b.trials, b.offset, b.X, at, b.blocks, b.lams(x), b.work)
+        value, gradient = -np.inf, np.full(len(x), np.nan)
         if found:
             at[:] = new
-            value, d_lams, found = modes.laplace(
-                rows.link, y, trials, offset + X @ at, blocks, lams, work, use_expected, X
-            )
-        if not found or not np.isfinite(value):
-            work.forget()
+            value, gradient = b.laplace(rows.link, at, x, use_expected, joint=True)
+        if not np.isfinite(value):
+            b.work.forget()
             at[:] = beta
-            return -np.inf, np.full(len(x), np.nan)
-        return value, covariance.pack([d_lams[t] for t in back])
+        return value, gradient
 
-    def state(x: Array) -> State:
-        return _blocked_state(X, offset, blocks, work, at.copy(), lams_of(x), back)
-
-    return Integrated(objective, state, columns, 0)
-
-
-def _blocked_state(
-    X: Array, offset: Array, blocks: Any, work: Any, beta: Array, lams: list[Array], back: Array
-) -> State:
-    from bayesmlm.laplace import modes
-
-    information, slopes = modes.fixed_information(X, blocks, lams, work)
-    covariances = modes.mode_covariances(blocks, work)
-    spherical = [part[..., 0] for part in blocks.by_term(work.main, work.other)]
-    eta = np.empty(len(offset))
-    eta[blocks.order] = modes.linear_predictor(offset + X @ beta, blocks, lams, work)
-    return State(
-        beta, [spherical[t].copy() for t in back], [covariances[t] for t in back], [slopes[t] for t in back],
-        eta, information,
-    )  # fmt: skip
+    return Integrated(objective, lambda x: blocked.state(at.copy(), x), blocked.columns, 0)

@@ -50,7 +50,9 @@ preload(_group_sums, int64, _V, _V, _V, int32[::1], _M, _V, _M, float64[:, :, ::
 def _moments(UU: Array, W: Array, total: Array) -> Array:
     """Σ from Σ_g W_g Σ W_g = UU − total, made positive definite, shape (k, k)."""
     k = len(UU)
-    system = (W.reshape(-1, k * k).T @ W.reshape(-1, k * k)).reshape(k, k, k, k).transpose(0, 2, 1, 3).reshape(k * k, k * k)
+    system = (
+        (W.reshape(-1, k * k).T @ W.reshape(-1, k * k)).reshape(k, k, k, k).transpose(0, 2, 1, 3).reshape(k * k, k * k)
+    )
     least = _SMALLEST**2 / np.maximum(np.einsum("gaa->a", W) / len(W), 1e-12)
     try:
         sigma = np.linalg.solve(system, (UU - total).ravel()).reshape(k, k)
