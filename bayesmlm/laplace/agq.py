@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numba import float64, int64, njit
 
-from bayesmlm.laplace.kernels import point, score_information
+from bayesmlm.laplace.kernels import point_product, score_information
 from bayesmlm.laplace.preload import preload
 
 __all__ = ["gauss_hermite", "integrate"]
@@ -132,14 +132,15 @@ def integrate(
             found = False
         modes[g] = u
 
-        f, H, S3 = -0.5 * u * u, 1.0, 0.0
+        f, H, S3, product = -0.5 * u * u, 1.0, 0.0, 1.0
         for i in range(lo, hi):
             m = sigma * z[i]
-            ll, s, w, dw = point(link, y[i], trials[i], fixed[i] + m * u)
+            ll, s, w, dw, product = point_product(link, y[i], trials[i], fixed[i] + m * u, product)
             f += ll
             H += m * m * w
             S3 += m * m * m * dw
             coefficient[i], info[i - lo], slope[i - lo] = s, w, dw
+        f -= math.log(product)
         curvature[g] = H
         tau = 1.0 / math.sqrt(H)
 
@@ -153,12 +154,12 @@ def integrate(
             top = -np.inf
             for k in range(n_nodes):
                 uk = u + math.sqrt(2.0) * tau * nodes[k]
-                fk = -0.5 * uk * uk
+                fk, product = -0.5 * uk * uk, 1.0
                 for i in range(lo, hi):
-                    ll, s, _, _ = point(link, y[i], trials[i], fixed[i] + sigma * z[i] * uk)
+                    ll, s, _, _, product = point_product(link, y[i], trials[i], fixed[i] + sigma * z[i] * uk, product)
                     fk += ll
                     scores[k, i - lo] = s
-                log_terms[k] = fk + log_weights[k]
+                log_terms[k] = fk - math.log(product) + log_weights[k]
                 top = max(top, log_terms[k])
             norm = 0.0
             for k in range(n_nodes):

@@ -23,7 +23,7 @@ import numpy as np
 from numba import njit
 
 from bayesmlm.laplace.agq import gauss_hermite
-from bayesmlm.laplace.kernels import point, score_information
+from bayesmlm.laplace.kernels import point_product, score_information
 from bayesmlm.laplace.pls import backward, cholesky_in_place, forward
 
 __all__ = ["integrate_vector", "product_rule"]
@@ -101,7 +101,7 @@ def _find_mode(link, lo, hi, y, trials, fixed, m, u, H, grad, step):  # type: ig
 def _at_mode(link, lo, hi, y, trials, fixed, m, u, L, inverse, scores, info, slope):  # type: ignore[no-untyped-def]
     """f(û), with L, H⁻¹ and the rows' derivatives; NaN where H is not definite."""
     k = len(u)
-    f = 0.0
+    f, product = 0.0, 1.0
     for a in range(k):
         f -= 0.5 * u[a] * u[a]
         for b in range(k):
@@ -111,7 +111,7 @@ def _at_mode(link, lo, hi, y, trials, fixed, m, u, L, inverse, scores, info, slo
         eta = fixed[lo + i]
         for a in range(k):
             eta += m[i, a] * u[a]
-        ll, scores[lo + i], info[i], slope[i] = point(link, y[lo + i], trials[lo + i], eta)
+        ll, scores[lo + i], info[i], slope[i], product = point_product(link, y[lo + i], trials[lo + i], eta, product)
         f += ll
         for a in range(k):
             wm = info[i] * m[i, a]
@@ -122,7 +122,7 @@ def _at_mode(link, lo, hi, y, trials, fixed, m, u, L, inverse, scores, info, slo
     for a in range(k):
         forward(L, inverse[a])
         backward(L, inverse[a])
-    return f
+    return f - math.log(product)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -135,7 +135,7 @@ def _quadrature(link, lo, hi, y, trials, fixed, m, u, L, nodes, log_weights, at,
         for a in range(k):
             fk[a] = math.sqrt(2.0) * nodes[j, a]
         backward(L, fk)
-        value = 0.0
+        value, product = 0.0, 1.0
         for a in range(k):
             at[j, a] = u[a] + fk[a]
             value -= 0.5 * at[j, a] * at[j, a]
@@ -143,9 +143,9 @@ def _quadrature(link, lo, hi, y, trials, fixed, m, u, L, nodes, log_weights, at,
             eta = fixed[lo + i]
             for a in range(k):
                 eta += m[i, a] * at[j, a]
-            ll, scores[j, i], _, _ = point(link, y[lo + i], trials[lo + i], eta)
+            ll, scores[j, i], _, _, product = point_product(link, y[lo + i], trials[lo + i], eta, product)
             value += ll
-        shares[j] = value + log_weights[j]
+        shares[j] = value - math.log(product) + log_weights[j]
         top = max(top, shares[j])
     norm = 0.0
     for j in range(n_nodes):

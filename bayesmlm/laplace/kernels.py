@@ -14,7 +14,16 @@ from numba import njit
 
 from bayesmlm.laplace.preload import announce
 
-__all__ = ["expected", "log_constant", "point", "pointwise", "row_constants", "rows", "score_information"]
+__all__ = [
+    "expected",
+    "log_constant",
+    "point",
+    "point_product",
+    "pointwise",
+    "row_constants",
+    "rows",
+    "score_information",
+]
 
 announce()
 
@@ -90,6 +99,30 @@ def point(link: int, y: float, n: float, eta: float) -> tuple[float, float, floa
         r = t / math.expm1(t)
     k = 1.0 - t - r
     return y * log_p - m * t, y * r - m * t, m * t - y * r * k, m * t - y * r * (k * k - t - r * k)
+
+
+@njit(cache=True, error_model="numpy")
+def point_product(
+    link: int, y: float, n: float, eta: float, product: float
+) -> tuple[float, float, float, float, float]:
+    """:func:`point` for a sum over rows: −log of the last value is owed to the log-density.
+
+    A single logistic answer costs one logarithm, Σ log (1 + e) = log Π (1 + e), so rows share one: factors of at most
+    2 are multiplied up and settled before they overflow.  The caller ends with ``− log(product)``.
+    """
+    if link != 0 or n != 1.0:
+        ll, s, w, dw = point(link, y, n, eta)
+        return ll, s, w, dw, product
+    e = math.exp(-abs(eta))
+    q = 1.0 / (1.0 + e)
+    p = q if eta >= 0.0 else e * q
+    ll = y * eta - (eta if eta >= 0.0 else 0.0)
+    w = e * q * q
+    product *= 1.0 + e
+    if product > 1e280:
+        ll -= math.log(product)
+        product = 1.0
+    return ll, y - p, w, w * (1.0 - 2.0 * p), product
 
 
 @njit(cache=True, error_model="numpy")

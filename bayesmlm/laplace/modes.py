@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from bayesmlm.laplace.kernels import expected, point, score_information
+from bayesmlm.laplace.kernels import expected, point_product, score_information
 from bayesmlm.laplace.layout import Blocks, component_of
 from bayesmlm.laplace.pls import (
     Factor,
@@ -154,14 +154,14 @@ def at_modes(link, use_expected, y, trials, fixed, m, layout, main, other, facto
     starts, touched, local, touched_starts = layout.starts, layout.touched, layout.local, layout.touched_starts
     L, Y, S = factor.L, factor.Y, factor.S
     _unit_diagonal(layout, S)
-    total, half = 0.0, 0.0
+    total, half, product = 0.0, 0.0, 1.0
     for g in range(len(starts) - 1):
         first, last = touched_starts[g], touched_starts[g + 1]
         shift, size = component_of(layout, first, last)
         _clear(L, Y, g, k0, first, last)
         for i in range(starts[g], starts[g + 1]):
             eta = _row_predictor(m, i, g, k0, first, touched, local, fixed, main, other)
-            ll, s[i], w[i], dwe[i] = point(link, y[i], trials[i], eta)
+            ll, s[i], w[i], dwe[i], product = point_product(link, y[i], trials[i], eta, product)
             total += ll
             if use_expected:
                 we[i], dwe[i] = expected(link, trials[i], eta)
@@ -169,7 +169,7 @@ def at_modes(link, use_expected, y, trials, fixed, m, layout, main, other, facto
                 we[i] = w[i]
             _accumulate(m, i, g, k0, first, shift, size, touched, local, w[i], L, Y, S)
         half += eliminate_group(layout, g, factor)
-    return total, half
+    return total - math.log(product), half
 
 
 @njit(cache=True, error_model="numpy")

@@ -13,7 +13,7 @@ from numba import float64, int32, int64, njit
 from bayesmlm.design import Design, Group
 from bayesmlm.errors import FitError
 from bayesmlm.laplace import kernels
-from bayesmlm.laplace.kernels import point
+from bayesmlm.laplace.kernels import point_product
 from bayesmlm.laplace.preload import preload
 
 __all__ = ["Rows", "fit_glm", "null_loglik", "objective", "read_rows", "refuse_constant", "start_at", "sums"]
@@ -103,12 +103,12 @@ def sums(link, y, trials, X, offset, beta, gradient, information):  # type: igno
     p = X.shape[1]
     gradient[:] = 0.0
     information[:] = 0.0
-    value = 0.0
+    value, product = 0.0, 1.0
     for i in range(len(y)):
         eta = offset[i]
         for a in range(p):
             eta += X[i, a] * beta[a]
-        ll, s, w, _ = point(link, y[i], trials[i], eta)
+        ll, s, w, _, product = point_product(link, y[i], trials[i], eta, product)
         value += ll
         for a in range(p):
             gradient[a] += s * X[i, a]
@@ -118,7 +118,7 @@ def sums(link, y, trials, X, offset, beta, gradient, information):  # type: igno
     for a in range(p):
         for b in range(a):
             information[b, a] = information[a, b]
-    return value
+    return value - math.log(product)
 
 
 _V, _M = float64[::1], float64[:, ::1]
