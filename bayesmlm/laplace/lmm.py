@@ -135,7 +135,7 @@ def cross_products(blocks: Blocks, w: Array, right: Array) -> CrossProducts:
     )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
 def _lam_starts(columns):  # type: ignore[no-untyped-def]
     out = np.zeros(len(columns) + 1, dtype=np.int64)
     for t in range(len(columns)):
@@ -143,7 +143,7 @@ def _lam_starts(columns):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
 def _scale_rows(values, layout, lams, first, last, columns, out):  # type: ignore[no-untyped-def]
     """Λ_R' times rows ``first:last``, whose columns of the other terms are ``columns``."""
     starts = _lam_starts(layout.columns)
@@ -171,7 +171,7 @@ def _build(products, layout, lams, factor, f_main, f_other):  # type: ignore[no-
             S[layout.offsets[c] + i * (size + 1)] = 1.0
     # Λ'CΛ: an entry spreads over its term's columns up to its own; both triangles of a diagonal block count.
     for e in range(len(products.values)):
-        row, column = products.cells[e]
+        row, column = products.cells[e, 0], products.cells[e, 1]
         tr, a, tc, b = (
             layout.column_term[row],
             layout.column_within[row],
@@ -277,7 +277,7 @@ def _derivatives(products, layout, lams, factor, inverse, p_main, p_other, e_mai
                 for b in range(k):
                     d_half[starts[t] + e * k + b] += half_main[d] * V_cross[d, at - first + b - e]
     for e in range(len(products.values)):
-        row, column = products.cells[e]
+        row, column = products.cells[e, 0], products.cells[e, 1]
         c = layout.component[row]
         size = layout.firsts[c + 1] - layout.firsts[c]
         shift = layout.offsets[c] - layout.firsts[c] * (size + 1)

@@ -69,7 +69,7 @@ def _clear(L, Y, g, k0, first, last):  # type: ignore[no-untyped-def]
             Y[at, a] = 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
 def _unit_diagonal(layout, S):  # type: ignore[no-untyped-def]
     S[:] = 0.0
     for c in range(len(layout.firsts) - 1):
