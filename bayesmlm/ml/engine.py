@@ -308,7 +308,7 @@ def _start(
 ) -> tuple[Array, Callable[[], Array]]:
     """A start for the parameters, and a guess of the information there once the likelihood is evaluated at it."""
     p = integrated.n_beta
-    terms = [(group.codes[rows.order], group.z[rows.order], group.scales, group.n_levels) for group in design.groups]
+    terms = [(*glm.group_columns(rows, group), group.scales, group.n_levels) for group in design.groups]
     theta, expected = start_glmm(rows.link, rows.y, rows.trials, rows.offset + rows.X @ beta, terms)
     x = np.concatenate([beta[:p], theta])
 

@@ -17,7 +17,7 @@ from bayesmlm.laplace import agq, covariance
 from bayesmlm.laplace.kernels import score_information
 from bayesmlm.laplace.layout import Blocks, RandomTerm, block_structure
 from bayesmlm.laplace.preload import preload
-from bayesmlm.ml.glm import Rows
+from bayesmlm.ml.glm import Rows, group_columns
 from bayesmlm.parallel import chunks, in_threads
 
 __all__ = ["Integrated", "State", "joint_terms", "many_terms", "scalar_term", "vector_term"]
@@ -120,7 +120,7 @@ def scalar_term(design: Design, rows: Rows, n_agq: int) -> Integrated:
     """One scalar term, by adaptive quadrature with ``n_agq`` points; ``rows`` are sorted by group."""
     group = design.groups[0]
     starts = _starts(group.codes, group.n_levels)
-    z = np.ascontiguousarray(group.z[rows.order, 0]) / group.scales[0]
+    z = np.array(group_columns(rows, group)[1][:, 0]) / group.scales[0]
     p, n = rows.X.shape[1], len(rows.y)
     nodes, log_weights = agq.gauss_hermite(n_agq)
     u, H, c, fixed = np.zeros(group.n_levels), np.ones(group.n_levels), np.empty(n), np.empty(n)
@@ -159,7 +159,7 @@ def vector_term(design: Design, rows: Rows, n_agq: int) -> Integrated:
 
     group = design.groups[0]
     starts = _starts(group.codes, group.n_levels)
-    z = np.ascontiguousarray(group.z[rows.order] / group.scales)
+    z = np.ascontiguousarray(group_columns(rows, group)[1] / group.scales)
     p, n, k = rows.X.shape[1], len(rows.y), z.shape[1]
     nodes, log_weights = agq_vector.product_rule(n_agq, k)
     u, L = np.zeros((group.n_levels, k)), np.tile(np.eye(k), (group.n_levels, 1, 1))
