@@ -26,6 +26,10 @@ def draws_of(fit):
 def test_means_and_sds_agree_with_the_long_run(name):
     """Within four Monte-Carlo standard errors of both runs together: 1 in 16,000 by chance per quantity."""
     fit = bm.Model(SPECS[name]).sample(draws=1000, chains=4, seed=1989)
+    if not fit.converged:
+        # With some 1,000 effective draws an R-hat lies just above 1.01 once in fifty runs: do what the verdict says.
+        assert "sample longer" in fit.diagnostics().verdict
+        fit = bm.Model(SPECS[name]).sample(draws=3000, chains=4, seed=1989)
     assert fit.converged, fit.diagnostics().verdict
     for term, x in draws_of(fit).items():
         reference = REFERENCE[name][term]
