@@ -25,6 +25,7 @@ from numba import njit
 from bayesmlm.laplace.agq import gauss_hermite
 from bayesmlm.laplace.kernels import point_product, score_information
 from bayesmlm.laplace.pls import backward, cholesky_in_place, forward
+from bayesmlm.laplace.preload import INNER
 
 __all__ = ["integrate_vector", "product_rule"]
 
@@ -45,7 +46,7 @@ def product_rule(points: int, k: int) -> tuple[Array, Array]:
     return np.array([nodes[list(j)] for j in grid]), np.array([log_weights[list(j)].sum() for j in grid])
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def _find_mode(link, lo, hi, y, trials, fixed, m, u, H, grad, step):  # type: ignore[no-untyped-def]
     """Newton's method for one group's û, in place; whether it was found.
 
@@ -97,7 +98,7 @@ def _find_mode(link, lo, hi, y, trials, fixed, m, u, H, grad, step):  # type: ig
     return False
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def _at_mode(link, lo, hi, y, trials, fixed, m, u, L, inverse, scores, info, slope):  # type: ignore[no-untyped-def]
     """f(û), with L, H⁻¹ and the rows' derivatives; NaN where H is not definite."""
     k = len(u)
@@ -125,7 +126,7 @@ def _at_mode(link, lo, hi, y, trials, fixed, m, u, L, inverse, scores, info, slo
     return f - math.log(product)
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def _quadrature(link, lo, hi, y, trials, fixed, m, u, L, nodes, log_weights, at, shares, scores, fk, A, W):  # type: ignore[no-untyped-def]
     """log Σ_j exp(…) of one group; out: nodes u_j, shares π_j, scores, A, and E's part of W."""
     k, n_nodes = len(u), len(nodes)
@@ -179,7 +180,7 @@ def _quadrature(link, lo, hi, y, trials, fixed, m, u, L, nodes, log_weights, at,
     return top + math.log(norm)
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def _gradient(lo, hi, z, m, u, inverse, W, A, info, slope, at, shares, scores, coefficient, d_lam):  # type: ignore[no-untyped-def]
     """One group's part of the gradient; coefficient holds the scores at û, and c afterwards.
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from bayesmlm.laplace.preload import announce
+from bayesmlm.laplace.preload import INNER, announce
 
 __all__ = [
     "expected",
@@ -34,7 +34,7 @@ _SQRT_HALF = math.sqrt(0.5)
 _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def _log_ndtr(x: float) -> float:
     """Log of the normal distribution function, by its asymptotic series where erfc would underflow."""
     if x > -35.0:
@@ -44,7 +44,7 @@ def _log_ndtr(x: float) -> float:
     return -0.5 * x * x - _LOG_SQRT_2PI - math.log(-x) + math.log(series)
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def point(link: int, y: float, n: float, eta: float) -> tuple[float, float, float, float]:
     """Log-density of one row and its derivatives in the linear predictor.
 
@@ -101,7 +101,7 @@ def point(link: int, y: float, n: float, eta: float) -> tuple[float, float, floa
     return y * log_p - m * t, y * r - m * t, m * t - y * r * k, m * t - y * r * (k * k - t - r * k)
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def point_product(
     link: int, y: float, n: float, eta: float, product: float
 ) -> tuple[float, float, float, float, float]:

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from bayesmlm.errors import FitError
+from bayesmlm.laplace.preload import INNER
 
 __all__ = ["Blocks", "Layout", "RandomTerm", "block_structure", "component_of", "widest_group"]
 
@@ -176,7 +177,7 @@ def _linked(main: Array, other: Array, n_main: int, n_other: int) -> Array:
     return np.unique(labels[n_main:], return_inverse=True)[1]
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def component_of(layout, first, last):  # type: ignore[no-untyped-def]
     """(shift, size): entry (row, column) of the component of touched columns is at ``shift + row * size + column``."""
     if last == first:
@@ -186,7 +187,7 @@ def component_of(layout, first, last):  # type: ignore[no-untyped-def]
     return layout.offsets[c] - layout.firsts[c] * (size + 1), size
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def widest_group(layout):  # type: ignore[no-untyped-def]
     """Columns that the main group with the most of them touches."""
     widest = 0

@@ -30,6 +30,7 @@ from bayesmlm.laplace.pls import (
     invert_components,
     solve,
 )
+from bayesmlm.laplace.preload import INNER
 
 __all__ = ["CrossProducts", "Profiled", "cross_products", "profile"]
 
@@ -135,7 +136,7 @@ def cross_products(blocks: Blocks, w: Array, right: Array) -> CrossProducts:
     )
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def _lam_starts(columns):  # type: ignore[no-untyped-def]
     out = np.zeros(len(columns) + 1, dtype=np.int64)
     for t in range(len(columns)):
@@ -143,7 +144,7 @@ def _lam_starts(columns):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def _scale_rows(values, layout, lams, first, last, columns, out):  # type: ignore[no-untyped-def]
     """Λ_R' times rows ``first:last``, whose columns of the other terms are ``columns``."""
     starts = _lam_starts(layout.columns)

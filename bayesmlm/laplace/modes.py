@@ -25,6 +25,7 @@ from bayesmlm.laplace.pls import (
     solve_components,
     spherical_columns,
 )
+from bayesmlm.laplace.preload import INNER
 
 __all__ = [
     "Evaluation", "at_modes", "factorise_rows", "find_modes", "fixed_information", "flattened", "gather",
@@ -69,7 +70,7 @@ def _clear(L, Y, g, k0, first, last):  # type: ignore[no-untyped-def]
             Y[at, a] = 0.0
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def _unit_diagonal(layout, S):  # type: ignore[no-untyped-def]
     S[:] = 0.0
     for c in range(len(layout.firsts) - 1):

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 
 from bayesmlm.laplace.layout import Blocks, Layout, component_of, widest_group
+from bayesmlm.laplace.preload import INNER
 from bayesmlm.parallel import one_blas_thread
 
 __all__ = [
@@ -86,7 +87,7 @@ def cholesky_in_place(A: np.ndarray) -> bool:
     return True
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def forward(L: np.ndarray, b: np.ndarray) -> None:
     """Solve L x = b in place."""
     for i in range(len(b)):
@@ -95,7 +96,7 @@ def forward(L: np.ndarray, b: np.ndarray) -> None:
         b[i] /= L[i, i]
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def backward(L: np.ndarray, b: np.ndarray) -> None:
     """Solve L' x = b in place."""
     for i in range(len(b) - 1, -1, -1):
@@ -104,7 +105,7 @@ def backward(L: np.ndarray, b: np.ndarray) -> None:
             b[c] -= L[i, c] * b[i]
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def eliminate_group(layout, g, factor):  # type: ignore[no-untyped-def]
     """Factorise main group g's block and take its part off the Schur complement; ½ log |D|, or NaN.
 
@@ -288,7 +289,7 @@ def solve(layout: Layout, factor: Factor, main: Array, other: Array) -> None:
     restore_main(layout, factor, main, other)
 
 
-@njit(cache=True, error_model="numpy", no_cpython_wrapper=True)
+@njit(**INNER)
 def group_covariance(layout, factor, inverse, g, P, V_main, V_cross):  # type: ignore[no-untyped-def]
     """H⁻¹ of main group g with itself, into V_main (k₀, k₀), and with the columns it touches, into V_cross (k₀, ≥ r).
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["announce", "preload"]
+__all__ = ["INNER", "announce", "preload"]
+
+INNER: dict[str, Any] = {"cache": True, "error_model": "numpy", "no_cpython_wrapper": True}
+"""Options of functions that only kernels call: a wrapper for Python would take a tenth of a second each to compile."""
 
 
 def preload(function: Any, *signature: Any) -> bool:
