@@ -8,6 +8,7 @@ Everything is read by one recursive-descent parser, so that what cannot be read 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -15,7 +16,7 @@ from itertools import combinations
 from bayesmlm.errors import FormulaError
 from bayesmlm.expressions import canonical, columns_of
 
-__all__ = ["Bar", "Formula", "parse_formula"]
+__all__ = ["Bar", "Formula", "parse_formula", "quoted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,11 @@ class Bar:
     def name(self) -> str:
         """Name of the grouping: ``urban:district``."""
         return ":".join(self.factors)
+
+    @property
+    def text(self) -> str:
+        """The term as a formula has it: ``(1 + age | district)``."""
+        return f"({self.columns} | {':'.join(map(quoted, self.factors))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,17 @@ class Formula:
     offsets: tuple[str, ...]
     bars: tuple[Bar, ...]
 
+    def right(self, fixed: str, bars: Iterable[Bar]) -> str:
+        """A right-hand side of other fixed effects and bars, with the formula's offsets.
+
+        Examples
+        --------
+        >>> formula = parse_formula("y ~ x + offset(o) + (x | g)")
+        >>> formula.right("1", formula.bars)
+        '1 + offset(o) + (x | g)'
+        """
+        return " + ".join([fixed, *(f"offset({text})" for text in self.offsets), *(bar.text for bar in bars)])
+
     @property
     def varying_columns(self) -> tuple[str, ...]:
         """Columns whose effects vary by group."""
@@ -85,6 +102,17 @@ class Formula:
         for bar in self.bars:
             names.extend(bar.factors)
         return tuple(dict.fromkeys(names))
+
+
+def quoted(column: str) -> str:
+    """A column as a formula has it: in back-quotes where it is no plain name.
+
+    Examples
+    --------
+    >>> quoted("age"), quoted("my age")
+    ('age', '`my age`')
+    """
+    return column if re.fullmatch(r"[^\W\d][\w.]*", column) else f"`{column}`"
 
 
 _TOKEN = re.compile(

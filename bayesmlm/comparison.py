@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesmlm.design import Design, Group
+from bayesmlm.design import Design
 from bayesmlm.errors import ComparisonError, among
 from bayesmlm.fit import COMPONENTS, Fit, labels
+from bayesmlm.likelihood_ratio import is_nested, ratio_test, same_partition, variances_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["anova", "compare", "is_nested", "side_by_side"]
+__all__ = ["anova", "compare", "side_by_side"]
 
 Array = np.ndarray[Any, Any]
+
+CRITERIA = ("loo", "aic", "aicc", "bic")
+"""What fits can be ranked by."""
 
 BAD_K = 0.7
 """Pareto k̂ above which a leave-one-out term is not reliable (Vehtari, Gelman & Gabry, 2017)."""
@@ -114,103 +118,27 @@ def side_by_side(*fits: Fit) -> pd.DataFrame:
 # likelihood ratios ----------------------------------------------------------------------------------------------
 
 
-def _within(small: Array, big: Array) -> bool:
-    """Whether the column space of ``small`` lies in that of ``big``."""
-    if small.shape[1] == 0:
-        return True
-    if big.shape[1] == 0:
-        return False
-    scale = np.sqrt(np.mean(np.square(small), axis=0))
-    spread = np.sqrt(np.mean(np.square(big), axis=0))
-    basis, _ = np.linalg.qr(big / np.where(spread > 0, spread, 1.0))
-    target = small / np.where(scale > 0, scale, 1.0)
-    residual = target - basis @ (basis.T @ target)
-    return bool(np.sqrt(np.mean(np.square(residual), axis=0)).max() < 1e-7)
-
-
-def _same_partition(a: Group, b: Group) -> bool:
-    """Whether two terms group the rows alike, whatever they are called."""
-    if a.n_levels != b.n_levels:
-        return False
-    pairs = np.unique(np.stack([a.codes, b.codes]), axis=1)
-    return pairs.shape[1] == a.n_levels
-
-
-def is_nested(small: Design, big: Design) -> bool:
-    """Whether every distribution of ``small`` is one of ``big``.
-
-    The column space of the fixed effects must lie in the other's, and every random-effect term must be part of a term
-    of the other that groups the rows alike.  A district's variance is not a special case of the variance of its town
-    and country parts, although the columns of the former are sums of the latter's: the covariances differ.
-
-    Examples
-    --------
-    >>> import bayesmlm as bm
-    >>> d = bm.load_dataset("contraception")
-    >>> livch, ch = (bm.Model(f"use ~ {x} + (1 | district)", d).design for x in ("livch", "ch"))
-    >>> is_nested(ch, livch), is_nested(livch, ch)
-    (True, False)
-    """
-    if small.family != big.family or not np.array_equal(small.offset, big.offset):
-        return False
-    if not _within(small.X, big.X):
-        return False
-    return all(
-        any(_same_partition(own, other) and _within(own.z, other.z) for other in big.groups) for own in small.groups
-    )
-
-
-def _variances(design: Design) -> int:
-    return sum(len(group.terms) for group in design.groups)
-
-
-def boundary_p_value(chisq: float, df: int, variances: int) -> tuple[float, str]:
-    """P-value of a likelihood-ratio statistic when ``variances`` of the df parameters are tested at zero.
-
-    One variance at its boundary makes the statistic a half-and-half mixture of χ² with df − 1 and df degrees of
-    freedom (Self & Liang, 1987; Stram & Lee, 1994).  More make the plain p-value conservative.
-
-    Returns
-    -------
-    p_value : float
-    note : str
-        How it was computed, where that is not the plain χ².
-
-    Examples
-    --------
-    >>> p, note = boundary_p_value(2.71, 1, 1)
-    >>> round(p, 3)
-    0.05
-    """
-    from scipy.special import chdtrc
-
-    chisq = max(chisq, 0.0)
-    plain = float(chdtrc(df, chisq))
-    if variances == 0:
-        return plain, ""
-    if variances == 1:
-        lower = float(chdtrc(df - 1, chisq)) if df > 1 else float(chisq <= 0.0)
-        return (
-            0.5 * (plain + lower),
-            f"tests a variance at zero, so p is of the half-and-half mixture of χ² with {df - 1} and {df} df "
-            f"(the plain χ² would give {plain:.3g})",
-        )
-    return plain, f"tests {variances} variances at zero, so the p-value of the plain χ² is conservative"
-
-
-def anova(*fits: Any) -> pd.DataFrame:
+def anova(*fits: Any, refit: bool = False) -> pd.DataFrame:
     """Likelihood ladder: each model against the one before it, by a likelihood-ratio test where they are nested.
+
+    Where a variance is tested, at its boundary of zero, the p-value is of the half-and-half mixture of χ²
+    (Self & Liang, 1987; Stram & Lee, 1994): a model without groups against its mixed model, one more random-effect
+    term, or one more column with its correlations.  Of several variances at once it is the plain one, which is
+    conservative.
 
     Parameters
     ----------
     *fits : MLFit
         In the order of the argument; whichever of two neighbours is smaller is the null.
+    refit : bool
+        Refit by maximum likelihood what was fitted by REML, which lets models of different fixed parts be compared.
 
     Returns
     -------
     pandas.DataFrame
         ``model, npar, aic, bic, loglik, chisq, df, p_value``; the last three are NaN where there is no test.
-        ``attrs["notes"]`` says why not, and how a p-value at a boundary was computed.
+        ``attrs["distribution"]`` holds what each statistic was compared with, such as ``½ χ²(0) + ½ χ²(1)``;
+        ``attrs["notes"]`` says why there is no test, how a p-value at a boundary was computed, and what was refitted.
 
     Raises
     ------
@@ -225,35 +153,47 @@ def anova(*fits: Any) -> pd.DataFrame:
     >>> m_02 = m_01.model.update("use ~ age + I(age^2) + urban + livch + (1 | district)").fit_ml()
     >>> round(float(bm.anova(m_01, m_02).chisq[1]), 3)
     40.887
+    >>> table = bm.anova(m_01.model.update("use ~ age + urban + livch").fit_ml(), m_01)
+    >>> table.attrs["distribution"][1]
+    '½ χ²(0) + ½ χ²(1)'
     """
     import pandas as pd
 
     _same_data(fits)
     for fit in fits:
-        if fit.engine == "map":
-            raise ComparisonError(
-                f"{fit.name} is a posterior mode: a likelihood-ratio test needs maximised likelihoods; use fit_ml()"
-            )
-        if fit.engine != "ml":
-            raise ComparisonError(
-                f"{fit.name} is a posterior: a likelihood-ratio test needs maximised likelihoods; fit it by fit_ml(), "
-                f'or use bm.compare(..., by="loo")'
-            )
-    _one_likelihood(fits)
+        maximised(fit)
     names = _names(fits)
-    rows: list[dict[str, Any]] = []
     notes: list[str] = []
+    if refit and any(fit.solution.reml for fit in fits):
+        again = [name for fit, name in zip(fits, names, strict=True) if fit.solution.reml]
+        notes.append(f"{' and '.join(again)} {'was' if len(again) == 1 else 'were'} refitted by maximum likelihood.")
+        fits = tuple(fit.model.fit_ml() if fit.solution.reml else fit for fit in fits)
+    _one_likelihood(fits)
+    rows: list[dict[str, Any]] = []
+    distributions: list[str] = []
     for i, (fit, name) in enumerate(zip(fits, names, strict=True)):
         row: dict[str, Any] = {
             "model": name, "npar": fit.df_model, "aic": fit.aic, "bic": fit.bic, "loglik": fit.loglik,
             "chisq": np.nan, "df": np.nan, "p_value": np.nan,
         }  # fmt: skip
-        if i:
-            _test(fits[i - 1], names[i - 1], fit, name, row, notes)
+        distributions.append(_test(fits[i - 1], names[i - 1], fit, name, row, notes) if i else "")
         rows.append(row)
     out = pd.DataFrame(rows)
-    out.attrs["notes"] = notes
+    out.attrs.update(notes=notes, distribution=distributions)
     return out
+
+
+def maximised(fit: Any) -> None:
+    """Refuse a fit whose likelihood was not maximised."""
+    if fit.engine == "map":
+        raise ComparisonError(
+            f"{fit.name} is a posterior mode: a likelihood-ratio test needs maximised likelihoods; use fit_ml()"
+        )
+    if fit.engine != "ml":
+        raise ComparisonError(
+            f"{fit.name} is a posterior: a likelihood-ratio test needs maximised likelihoods; fit it by fit_ml(), "
+            f'or use bm.compare(..., by="loo")'
+        )
 
 
 def _one_likelihood(fits: Sequence[Any]) -> None:
@@ -264,12 +204,13 @@ def _one_likelihood(fits: Sequence[Any]) -> None:
             reml, other = (fit, first) if fit.solution.reml else (first, fit)
             raise ComparisonError(
                 f"{reml.name} was fitted by REML and {other.name} by maximum likelihood: not comparable; refit by "
-                f"fit_ml(reml=False)"
+                f"fit_ml(reml=False), or ask for anova(..., refit=True)"
             )
         if fit.solution.reml and not _same_columns(first.design, fit.design):
             raise ComparisonError(
                 f"{first.name} and {fit.name} were fitted by REML and their fixed parts differ, so that their "
-                f"restricted likelihoods are of different data; refit both by fit_ml(reml=False)"
+                f"restricted likelihoods are of different data; refit both by fit_ml(reml=False), or ask for "
+                f"anova(..., refit=True)"
             )
 
 
@@ -280,7 +221,8 @@ def _same_columns(a: Design, b: Design) -> bool:
     return all(np.array_equal(a.X[:, a.terms.index(term)], b.X[:, b.terms.index(term)]) for term in a.terms)
 
 
-def _test(before: Any, before_name: str, fit: Any, name: str, row: dict[str, Any], notes: list[str]) -> None:
+def _test(before: Any, before_name: str, fit: Any, name: str, row: dict[str, Any], notes: list[str]) -> str:
+    """Fill in the test of two neighbours, say what there is to say, and return what it was compared with."""
     small, big = (before, fit) if before.df_model <= fit.df_model else (fit, before)
     small_name, big_name = (before_name, name) if small is before else (name, before_name)
     df = big.df_model - small.df_model
@@ -298,9 +240,11 @@ def _test(before: Any, before_name: str, fit: Any, name: str, row: dict[str, Any
             f"{pair}: no test, their Laplace approximations take different information; refit with one information=."
         )
     elif is_nested(small.design, big.design) and df > 0:
-        row["chisq"] = 2.0 * (big.loglik - small.loglik)
-        row["p_value"], how = boundary_p_value(row["chisq"], df, _variances(big.design) - _variances(small.design))
-        notes.append(f"{pair}: {small_name} is nested in {big_name}{'; it ' + how if how else ''}.")
+        variances = variances_of(big.design) - variances_of(small.design)
+        test = ratio_test(2.0 * (big.loglik - small.loglik), df, variances)
+        row["chisq"], row["p_value"] = test.chisq, test.p_value
+        notes.append(f"{pair}: {small_name} is nested in {big_name}{'; it ' + test.note if test.note else ''}.")
+        return test.distribution
     elif is_nested(small.design, big.design):
         notes.append(f"{pair}: no test (0 df), they are one model in two parametrisations.")
     else:
@@ -310,12 +254,13 @@ def _test(before: Any, before_name: str, fit: Any, name: str, row: dict[str, Any
             f"{_why_not(small.design, big.design)}; by AIC {better} is lower by {abs(before.aic - fit.aic):.1f}, "
             f"and LOO compares what they predict."
         )
+    return ""
 
 
 def _why_not(small: Design, big: Design) -> str:
     """The grouping that stands in the way, and the model that would contain both."""
     for own in small.groups:
-        if any(_same_partition(own, other) for other in big.groups):
+        if any(same_partition(own, other) for other in big.groups):
             continue
         for other in big.groups:
             if set(own.factors) < set(other.factors):
@@ -333,7 +278,7 @@ def compare(*fits: Fit, by: str = "") -> pd.DataFrame:
     Parameters
     ----------
     *fits : Fit
-    by : {"loo", "aic", "bic"}, optional
+    by : {"loo", "aic", "aicc", "bic"}, optional
         Leave-one-out by Pareto-smoothed importance sampling for posteriors (the default for them), or an
         information criterion for likelihood fits (AIC by default); neither is for posterior modes.
 
@@ -341,7 +286,7 @@ def compare(*fits: Fit, by: str = "") -> pd.DataFrame:
     -------
     pandas.DataFrame
         For ``loo``: ``model, rank, elpd, se, p, elpd_diff, dse, weight, bad_k``, best first; ``attrs["notes"]`` holds
-        the warnings on k̂.  For ``aic`` and ``bic``: ``model, rank, npar, loglik, aic | bic, delta, weight``.
+        the warnings on k̂.  For the criteria: ``model, rank, npar, loglik, aic | aicc | bic, delta, weight``.
 
     Raises
     ------
@@ -368,15 +313,16 @@ def compare(*fits: Fit, by: str = "") -> pd.DataFrame:
     if len(engines) > 1:
         raise ComparisonError("some fits are likelihoods and some posteriors: compare fits of one kind")
     by = by or ("aic" if engines == {"ml"} else "loo")
-    if by not in ("loo", "aic", "bic"):
-        raise ComparisonError(f'there is no criterion "{by}"; {among(by, ("loo", "aic", "bic"))}')
+    if by not in CRITERIA:
+        raise ComparisonError(f'there is no criterion "{by}"; {among(by, CRITERIA)}')
     if by == "loo":
         if engines == {"ml"}:
             raise ComparisonError('leave-one-out needs draws: sample the models, or compare by="aic"')
         return _compare_loo(fits)
     if engines != {"ml"}:
         raise ComparisonError(
-            f'{by.upper()} needs maximised likelihoods: fit the models by fit_ml(), or compare by="loo"'
+            f"{'AICc' if by == 'aicc' else by.upper()} needs maximised likelihoods: fit the models by fit_ml(), or "
+            f'compare by="loo"'
         )
     _one_likelihood(fits)
     return _compare_criterion(fits, by)

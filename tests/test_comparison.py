@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import bayesmlm as bm
-from bayesmlm.comparison import boundary_p_value, is_nested
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +41,25 @@ def test_ladder_shows_the_published_tests(ladder):
     assert rows.p_value["m_04"] == pytest.approx(0.004666, abs=5e-7)
 
 
+def test_every_statistic_names_what_it_was_compared_with(ladder, data):
+    slope = ladder["m_04"].model.update("use ~ age*ch + I(age^2) + urban + (1 + urban | district)").fit_ml()
+    table = bm.anova(ladder["m_00"], ladder["m_01"], ladder["m_02"], ladder["m_04"], slope)
+    assert table.attrs["distribution"] == ["", "½ χ²(0) + ½ χ²(1)", "χ²(1)", "", "½ χ²(1) + ½ χ²(2)"]
+    both = bm.anova(ladder["m_00"], bm.Model("use ~ age + urban + livch + (age || district)", data).fit_ml())
+    assert both.attrs["distribution"][1] == "χ²(2), conservative"
+    assert "tests 2 variances at zero, so the p-value of the plain χ² is conservative" in both.attrs["notes"][0]
+
+
+@pytest.mark.parametrize(("name", "small", "big"), [("glm_mixed", "m_00", "m_01"), ("slope", "m_04", "slope")])
+def test_tests_of_variances_are_those_of_lme4_halved(name, small, big, ladder, around):
+    """lme4's plain χ² and, by hand, the mixture; its optimum has eleven digits."""
+    fits = ladder | {"slope": ladder["m_04"].model.update("use ~ age*ch + I(age^2) + urban + (1 + urban | district)")}
+    fits["slope"] = fits["slope"].fit_ml()
+    row, expected = bm.anova(fits[small], fits[big]).iloc[1], around["tests"][name]
+    assert [row.chisq, row.df] == pytest.approx([expected["chisq"], expected["df"]], abs=2e-5)
+    assert row.p_value == pytest.approx(expected["p_half"], rel=2e-5)
+
+
 def test_models_that_are_not_nested_get_words_instead_of_a_test(ladder):
     table = bm.anova(ladder["m_04"], ladder["m_05"])
     assert table.df[1] == 0
@@ -59,33 +77,6 @@ def test_a_variance_is_tested_at_its_boundary(ladder):
 
     assert table.p_value[1] == pytest.approx(0.5 * chi2.sf(table.chisq[1], 1), rel=1e-12)
     assert "half-and-half mixture" in table.attrs["notes"][0]
-
-
-@pytest.mark.parametrize(
-    ("chisq", "df", "variances", "expected"), [(0.0, 1, 1, 1.0), (3.0, 2, 1, None), (3.0, 2, 0, None)]
-)
-def test_boundary_p_value(chisq, df, variances, expected):
-    from scipy.stats import chi2
-
-    p, _ = boundary_p_value(chisq, df, variances)
-    if expected is None:
-        expected = 0.5 * (chi2.sf(chisq, df) + chi2.sf(chisq, df - 1)) if variances else chi2.sf(chisq, df)
-    assert p == pytest.approx(expected, rel=1e-12)
-
-
-def test_nesting_is_by_column_space_and_grouping(data):
-    def design(formula):
-        return bm.Model(formula, data).design
-
-    base = design("use ~ ch + (1 | district)")
-    assert is_nested(base, design("use ~ livch + (1 | district)"))
-    assert not is_nested(design("use ~ livch + (1 | district)"), base)
-    assert is_nested(base, design("use ~ ch + (1 + age | district)"))
-    assert is_nested(base, design("use ~ ch + (1 | district/urban)"))
-    assert not is_nested(base, design("use ~ ch + (1 | urban:district)"))
-    assert is_nested(design("use ~ ch"), base)
-    # The same space under other names: an offset age scale changes the columns, not their span.
-    assert is_nested(design("use ~ scale(age) + (1 | district)"), design("use ~ age + ch + (1 | district)"))
 
 
 def test_side_by_side_keeps_the_order_of_the_terms(ladder):
@@ -109,6 +100,16 @@ def test_information_criteria_rank_models(ladder):
     assert table.model[0] == "m_05"
     assert table.weight.sum() == pytest.approx(1.0)
     assert bm.compare(*ladder.values(), by="bic").bic.is_monotonic_increasing
+    by_aicc = bm.compare(*ladder.values(), by="aicc")
+    k = by_aicc.npar
+    np.testing.assert_allclose(by_aicc.aicc, -2 * by_aicc.loglik + 2 * k + 2 * k * (k + 1) / (1934 - k - 1))
+
+
+def test_aicc_needs_more_observations_than_parameters():
+    data = {"y": [0.1, 0.5, 0.2, 0.9], "x": [1.0, 2.0, 4.0, 3.0]}
+    fit = bm.Model("y ~ x", data, family="gaussian").fit_ml()
+    with pytest.raises(bm.FitError, match="AICc needs more than 4 observations for 3 parameters; there are 4"):
+        fit.aicc  # noqa: B018
 
 
 def test_loo_is_arvizs_own(posterior):
@@ -139,7 +140,7 @@ def test_what_cannot_be_compared_is_refused_in_words(ladder, posterior, data):
 
 
 def test_a_posterior_names_what_to_use_instead_of_aic(posterior):
-    for name in ("aic", "bic", "loglik", "deviance"):
+    for name in ("aic", "aicc", "bic", "loglik", "deviance"):
         with pytest.raises(bm.FitError, match=r"use bm\.compare"):
             getattr(posterior, name)
 
@@ -183,6 +184,20 @@ def test_reml_fits_of_other_fixed_parts_are_refused(function, against, sleep):
     fits = [sleep[name].fit_ml(reml=True) for name in ("slopes", against)]
     with pytest.raises(bm.ComparisonError, match=r"their fixed parts differ.*refit both by fit_ml\(reml=False\)"):
         function(*fits)
+
+
+def test_reml_fits_are_refitted_on_request(sleep):
+    """As lme4's anova() refits, and says so."""
+    fits = [sleep[name].fit_ml(reml=True) for name in ("null", "slopes")]
+    table = bm.anova(*fits, refit=True)
+    by_ml = bm.anova(*(sleep[name].fit_ml() for name in ("null", "slopes")))
+    assert table.chisq[1] == by_ml.chisq[1] == pytest.approx(23.5365, abs=1e-4)
+    assert table.attrs["notes"][0] == "null and slopes were refitted by maximum likelihood."
+    assert bm.anova(fits[0], sleep["slopes"].fit_ml(), refit=True).attrs["notes"][0].startswith("null was refitted")
+    assert (
+        bm.anova(*(sleep[name].fit_ml() for name in ("null", "slopes")), refit=True).attrs["notes"]
+        == by_ml.attrs["notes"]
+    )
 
 
 def test_reml_beside_ml_is_refused(sleep):
