@@ -22,6 +22,7 @@ _HOMES = {
     "list_datasets": "datasets",
     "anova": "comparison",
     "compare": "comparison",
+    "drop1": "deletion",
     "side_by_side": "comparison",
     "BayesmlmError": "errors",
     "ComparisonError": "errors",
@@ -48,6 +49,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from bayesmlm.comparison import anova, compare, side_by_side
     from bayesmlm.datasets import list_datasets, load_dataset
+    from bayesmlm.deletion import drop1
     from bayesmlm.errors import (
         BayesmlmError,
         ComparisonError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from bayesmlm.families import Family
 from bayesmlm.frames import complete_rows, level_text, row_count, select
 from bayesmlm.model_matrix import materialise, model_matrix
 from bayesmlm.priors import ResolvedPriors, resolve_priors
-from bayesmlm.response import Response, listed, numbers, read_response
+from bayesmlm.response import Response, another_response, listed, numbers, read_response
 from bayesmlm.spec import Spec
 
 if TYPE_CHECKING:
@@ -192,6 +192,30 @@ class Design:
                 coords[f"{label}_pair"] = list(group.pairs)
         return coords
 
+    def with_response(self, y: Any) -> Design:
+        """The design with other values of the response; priors stay as they were resolved.
+
+        Parameters
+        ----------
+        y : array-like
+            One value per row of the user's data, where those of rows left out are not looked at, or one per row of
+            the model: 0/1 or the levels, successes of the same trials, counts, numbers.
+
+        Raises
+        ------
+        DataError
+            For another length, or values the family cannot have.
+        """
+        shape = np.shape(y)
+        if len(shape) != 1 or shape[0] not in (self.n_rows, len(self.rows)):
+            kept = "" if self.n_rows == len(self.rows) else f", of which the model uses {len(self.rows)}"
+            what = f"has {shape[0]} values" if len(shape) == 1 else f"has shape {shape}"
+            raise DataError(f"y {what}; the data have {self.n_rows} rows{kept}: give one value for each")
+        values = np.asarray(select({"y": y}, ["y"])["y"])
+        values = values if len(values) == len(self.rows) else values[self.rows]
+        counts = self.weights * self.freq
+        return replace(self, response=another_response(self.response, self.family, values, counts, self.rows))
+
     def fixed_matrix(self, data: Any) -> Array:
         """Model matrix of the fixed effects for new data, shape (m, p).
 
@@ -200,7 +224,7 @@ class Design:
         DataError
             For a column that is missing, a level the model has not seen, or a missing value.
         """
-        frame = select(data, self.formula.fixed_columns) if self.formula.fixed_columns else None
+        frame = _new_columns(data, self.formula.fixed_columns) if self.formula.fixed_columns else None
         if frame is None:
             return np.ones((row_count(data), len(self.terms)))
         _refuse_incomplete(frame)
@@ -211,7 +235,7 @@ class Design:
         """Offset for new data, shape (m,); an offset that was given as an array counts as 0 there."""
         total = np.zeros(row_count(data))
         for text in (*self.formula.offsets, *([self.offset_column] if self.offset_column else [])):
-            frame = select(data, [text] if text == self.offset_column else columns_of(text))
+            frame = _new_columns(data, [text] if text == self.offset_column else columns_of(text))
             _refuse_incomplete(frame)
             if text == self.offset_column and frame[text].dtype.kind not in "fiu":
                 raise DataError(f'new data: the offset "{text}" holds {listed(frame[text])}, not numbers')
@@ -229,7 +253,7 @@ class Design:
         """
         import pandas as pd
 
-        frame = select(data, group.factors)
+        frame = _new_columns(data, group.factors)
         index = np.zeros(len(frame), dtype=np.int64)
         known = np.ones(len(frame), dtype=bool)
         for factor, levels in zip(group.factors, group.factor_levels, strict=True):
@@ -247,7 +271,7 @@ class Design:
         if group.matrix_spec is None:
             return np.ones((row_count(data), 1))
         columns = sorted(str(v) for v in group.matrix_spec.required_variables)
-        frame = _as_trained(select(data, columns), self.fixed_levels)
+        frame = _as_trained(_new_columns(data, columns), self.fixed_levels)
         _refuse_incomplete(frame)
         return materialise(group.matrix_spec, frame)
 
@@ -257,12 +281,23 @@ def _plain_level(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _new_columns(data: Any, columns: Sequence[str]) -> pd.DataFrame:
+    """Columns of new data; what is wrong with them is said to be of new data."""
+    try:
+        return select(data, columns)
+    except DataError as error:
+        raise DataError(f"new data: {error}") from None
+
+
 def _refuse_incomplete(frame: pd.DataFrame) -> None:
     for name in frame.columns:
         missing = frame[name].isna().to_numpy()
         if missing.any():
             raise DataError(f'new data: column "{name}" is missing in row {int(np.argmax(missing))} (counting from 0)')
-    complete_rows(frame)  # refuses infinite values
+    try:
+        complete_rows(frame)
+    except DataError as error:  # an infinite value
+        raise DataError(f"new data: {error}") from None
 
 
 def _as_trained(frame: pd.DataFrame, levels: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
@@ -420,7 +455,9 @@ def _extra(name: str, given: Any, data: Any, n: int) -> Array | None:
     return values.astype(float)
 
 
-def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, offset: Any = None) -> Design:
+def build_design(
+    spec: Spec, data: Any, weights: Any = None, freq: Any = None, offset: Any = None, na_action: str = "drop"
+) -> Design:
     """Bind a spec to data.
 
     Parameters
@@ -429,6 +466,8 @@ def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, o
     data : data frame
     weights, freq, offset : str or array, optional
         Columns or arrays; those of the spec where None.
+    na_action : {"drop", "error"}
+        Leave rows with a missing value out, which a note counts, or refuse them.
 
     Returns
     -------
@@ -457,6 +496,8 @@ def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, o
         name: _extra(name, given if given is not None else getattr(spec, name), data, n_rows)
         for name, given in (("weights", weights), ("freq", freq), ("offset", offset))
     }
+    if na_action not in ("drop", "error"):
+        raise DataError(f'na_action should be "drop" or "error", not "{na_action}"')
     keep = complete_rows(frame, {name: values for name, values in extras.items() if values is not None})
     notes: list[str] = []
     if not keep.all():
@@ -464,8 +505,16 @@ def build_design(spec: Spec, data: Any, weights: Any = None, freq: Any = None, o
             raise DataError(f"no row is complete: each of the {n_rows} rows misses one of {', '.join(formula.columns)}")
         holes = [str(name) for name in frame.columns if frame[name].isna().any()]
         holes += [name for name, values in extras.items() if values is not None and np.isnan(values).any()]
+        lost = np.flatnonzero(~keep)
+        if na_action == "error":
+            first = ", ".join(map(str, lost[:5])) + (", …" if len(lost) > 5 else "")
+            raise DataError(
+                f"{len(lost)} of {n_rows} rows miss a value in {', '.join(holes)} (counting from 0: {first}); fill "
+                f'them in, or leave the rows out with na_action="drop"'
+            )
         notes.append(
-            f"{int((~keep).sum())} of {n_rows} rows were left out because a value is missing in {', '.join(holes)}."
+            f"{len(lost)} of {n_rows} rows {'was' if len(lost) == 1 else 'were'} left out because a value is missing "
+            f"in {', '.join(holes)}."
         )
         frame = frame[keep]
     for name, values in frame.items():

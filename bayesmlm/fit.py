@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from bayesmlm.design import Design
 from bayesmlm.errors import DataError, FitError, among
+from bayesmlm.frames import level_text, row_labels, select
+from bayesmlm.simulation import (
+    Parameters,
+    SimulationRows,
+    check_seed,
+    generator,
+    scaled_residuals,
+    simulate,
+    simulation_rows,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pandas import Series
+
+    from bayesmlm.facts import Classification
 
 __all__ = ["Fit", "PredictionRows", "prediction_rows", "wald_limits"]
 
@@ -34,9 +45,16 @@ ESTIMANDS = {
 
 def check_level(level: float) -> float:
     """Refuse an interval level outside (0, 1)."""
-    if not 0.0 < level < 1.0:
+    if not isinstance(level, int | float | np.number) or not 0.0 < level < 1.0:
         raise FitError(f"level should lie between 0 and 1, for example 0.95, not {level}")
     return level
+
+
+def check_count(name: str, value: int) -> int:
+    """Refuse a number of replicates that is not 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise FitError(f"{name} should be 1 or more, not {value}")
+    return int(value)
 
 
 def check_kind(kind: str) -> str:
@@ -130,11 +148,36 @@ def prediction_rows(design: Design, newdata: Any, estimand: str, new_groups: str
         for group, (codes, _) in zip(groups, pairs, strict=True):
             if new_groups == "error" and (codes < 0).any():
                 row = int(np.argmax(codes < 0))
+                level = ":".join(level_text(value) for value in select(newdata, group.factors).iloc[row])
                 raise DataError(
-                    f"new data: row {row} (counting from 0) is of a {group.name} the model has not seen; "
-                    f'predict with new_groups="population" or "zero", or estimand="typical"'
+                    f'new data: row {row} (counting from 0) is of {group.name} "{level}", which the model has not '
+                    f'seen; predict with new_groups="population" or "zero", or estimand="typical"'
                 )
     return PredictionRows(X, offset, tuple(codes for codes, _ in pairs), tuple(z for _, z in pairs))
+
+
+def chosen_rows(rows: Sequence[tuple[str, str, str, str]], parm: str | Sequence[str] | None) -> list[int]:
+    """Places of the rows of a table that are of one of the components, groups or terms named; all without names.
+
+    Raises
+    ------
+    FitError
+        For a name that is none of them.
+
+    Examples
+    --------
+    >>> rows = [("fixed", "", "Intercept", ""), ("fixed", "", "age", ""), ("sd", "g", "Intercept", "")]
+    >>> chosen_rows(rows, "age"), chosen_rows(rows, ["sd", "age"]), chosen_rows(rows, "g")
+    ([1], [1, 2], [2])
+    """
+    if parm is None:
+        return list(range(len(rows)))
+    names = [parm] if isinstance(parm, str) else list(parm)
+    known = dict.fromkeys(row[place] for place in (0, 1, 2) for row in rows if row[place])
+    for name in names:
+        if name not in known:
+            raise FitError(f'parm: there is no component, group or term "{name}"; {among(name, known)}')
+    return [at for at, row in enumerate(rows) if set(names) & set(row[:3])]
 
 
 def _residuals(kind: str, y: Array, n: Array, mu: Array, weight: Array, family: str) -> Array:
@@ -164,7 +207,7 @@ class Fit(ABC):
     # what each reading supplies ---------------------------------------------------------------------------
 
     @abstractmethod
-    def table(self, level: float = 0.95, ranef: bool = False) -> pd.DataFrame:
+    def table(self, level: float = 0.95, ranef: bool = False, df: str | None = None) -> pd.DataFrame:
         """One row per quantity: ``component, group, term, level, estimate, std_error, conf_low, conf_high, …``."""
 
     @abstractmethod
@@ -192,12 +235,34 @@ class Fit(ABC):
     def notes(self) -> list[str]:
         """What the reader should know, in sentences."""
 
+    @abstractmethod
+    def confint(self, method: str = "", level: float = 0.95, parm: str | Sequence[str] | None = None) -> pd.DataFrame:
+        """Limits of every quantity in :meth:`table`: ``component, group, term, estimate, conf_low, conf_high``."""
+
+    @abstractmethod
+    def hypothesis(
+        self, hypotheses: str | Sequence[str], level: float = 0.95, joint: bool = False, df: str | None = None
+    ) -> pd.DataFrame:
+        """Linear hypotheses in the terms of the model, such as ``"urban[Y] > 0"``, a row each."""
+
+    @abstractmethod
+    def _parameters(self, seed: int) -> Iterable[Parameters]:
+        """What responses are drawn from, one replicate after the other without end."""
+
+    @abstractmethod
+    def _again(self, model: Any) -> Any:
+        """Fit another model in the same way."""
+
     # what follows from it ---------------------------------------------------------------------------------
 
     @property
     def design(self) -> Design:
         """The arrays the fit was made from."""
         return self.model.design
+
+    def _index(self, newdata: Any = None) -> pd.Index:
+        """Labels of the rows of an answer: those of the user's data frame, so that the two can be put together."""
+        return row_labels(self.model.data)[self.design.rows] if newdata is None else row_labels(newdata)
 
     @property
     def name(self) -> str:
@@ -270,25 +335,145 @@ class Fit(ABC):
         """Fitted means given the groups' own effects: per trial for binary responses; shape (n,)."""
         return self.predict().estimate.to_numpy()
 
-    def residuals(self, kind: str = "pearson") -> pd.Series:
+    def simulate(self, n: int = 1, seed: int | None = None, newdata: Any = None, groups: str = "new") -> pd.DataFrame:
+        """Draw responses from the fitted model.
+
+        The parameters are the estimates; of a posterior, those of one draw per column.  A binary response is 0/1 (1 is
+        the event), one with trials the number of successes.  A row that stands for w answers, through prior weights or
+        ``freq``, is their mean, as in its likelihood; weights of a Gaussian response divide its variance.  Offsets are
+        the model's own.
+
+        Parameters
+        ----------
+        n : int
+            Columns.
+        seed : int, optional
+            The same seed gives the same columns, however many there are.
+        newdata : data frame, optional
+            The model's own rows without it.  Groups the model has not seen draw their effects.
+        groups : {"new", "conditional"}
+            Whether every group draws new effects (lme4's default), or the groups known keep their own.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``sim_1``, …; a row for each of the model's, labelled as in the user's data (or for
+            each of ``newdata``).
+
+        Raises
+        ------
+        FitError
+            For fewer than 1 column or a rule that does not exist, and for a Gaussian model with ``freq``: the spread
+            within a repeated row does not fit into one number.
+        DataError
+            For new data that do not fit, and weights that leave a binary row without a whole number of trials.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> fit = bm.Model("use ~ age + (1 | district)", bm.load_dataset("contraception")).fit_ml()
+        >>> drawn = fit.simulate(3, seed=1)
+        >>> drawn.shape, sorted(set(drawn.sim_1)), bool((fit.simulate(1, seed=1).sim_1 == drawn.sim_1).all())
+        ((1934, 3), [0, 1], True)
+        """
+        import pandas as pd
+
+        n = check_count("n", n)
+        rows = self._drawable(newdata)
+        columns = np.column_stack([*self._draws_of(rows, n, check_seed(seed), groups)])
+        if self.design.family.name != "gaussian" and (columns == np.round(columns)).all():
+            columns = columns.astype(np.int64)
+        return pd.DataFrame(columns, index=self._index(newdata), columns=[f"sim_{i + 1}" for i in range(n)])
+
+    def _drawable(self, newdata: Any) -> SimulationRows:
+        design = self.design
+        if newdata is None and design.family.name == "gaussian" and (design.freq != 1.0).any():
+            raise FitError(
+                "freq= repeats rows, and the spread within a repeated row does not fit into one number: repeat the "
+                "rows themselves to simulate a gaussian response"
+            )
+        return simulation_rows(design, newdata, self.model.spec.weights)
+
+    def _draws_of(self, rows: SimulationRows, n: int, seed: int, groups: str) -> Iterable[Array]:
+        """Responses of the rows, one replicate at a time."""
+        if groups not in ("new", "conditional"):
+            raise FitError(f'groups should be "new" or "conditional", not "{groups}"')
+        return (
+            simulate(self.design.family, rows, parameters, groups == "conditional", generator(seed, replicate))
+            for replicate, parameters in zip(range(n), self._parameters(seed), strict=False)
+        )
+
+    def refit(self, y: Any) -> Self:
+        """Fit the same model, in the same way, to another response.
+
+        No formula is read again, and priors stay as they were resolved against the data.
+
+        Parameters
+        ----------
+        y : array-like
+            One value per row of the user's data, where those of rows left out are not looked at, or one per row of
+            the model (as a column of :meth:`simulate` has): 0/1 or the levels of the response, successes of the same
+            trials, counts, numbers.
+
+        Raises
+        ------
+        DataError
+            For another length, or values the family cannot have.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> d = bm.load_dataset("contraception")
+        >>> fit = bm.Model("use ~ age + (1 | district)", d).fit_ml()
+        >>> fit.refit(d.use).loglik == fit.loglik
+        True
+        >>> bool(fit.refit(fit.simulate(seed=1).sim_1).varcorr().sd[0] < 1.0)
+        True
+        """
+        return self._again(self.model.with_response(y))
+
+    def residuals(
+        self, kind: str = "pearson", seed: int | None = None, simulations: int = 250, groups: str = "new"
+    ) -> pd.Series:
         """Residuals at the fitted values given the groups' own effects, indexed by the user's rows.
 
         Parameters
         ----------
-        kind : {"pearson", "deviance", "response"}
-            Of a Gaussian response the first two are √weight × (y − μ), not divided by σ (as lme4's).
+        kind : {"pearson", "deviance", "response", "simulated"}
+            Of a Gaussian response the first two are √weight × (y − μ), not divided by σ (as lme4's).  Simulated ones
+            are ranks of the responses among simulations, on (0, 1): uniform where the model is right, whatever the
+            family (DHARMa's scaled residuals).  Ties are broken at random.
+        seed, simulations, groups
+            Of simulated residuals; see :meth:`simulate`.  New group effects, the default, test the whole model.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> fit = bm.Model("use ~ age + (1 | district)", bm.load_dataset("contraception")).fit_ml()
+        >>> fit.residuals("simulated", seed=1).between(0, 1).all()
+        np.True_
         """
         import pandas as pd
 
-        kinds = ("pearson", "deviance", "response")
+        kinds = ("pearson", "deviance", "response", "simulated")
         if kind not in kinds:
             raise FitError(f'there are no "{kind}" residuals; {among(kind, kinds)}')
         design = self.design
+        if kind == "simulated":
+            return pd.Series(self._simulated(seed, simulations, groups), index=self._index(), name="simulated_residual")
         y, n, mu = design.response.y, design.response.trials, self.fitted()
         weight = design.weights
         with np.errstate(invalid="ignore", divide="ignore"):
             values = _residuals(kind, y, n, mu, weight, design.family.name)
-        return pd.Series(values, index=design.rows, name=f"{kind}_residual")
+        return pd.Series(values, index=self._index(), name=f"{kind}_residual")
+
+    def _simulated(self, seed: int | None, simulations: int, groups: str) -> Array:
+        count, seed = check_count("simulations", simulations), check_seed(seed)
+        # One observation is drawn, and compared, for each row: how often it occurred says nothing of its rank.
+        design = replace(self.design, freq=np.ones(len(self.design.rows)))
+        draws = self._draws_of(simulation_rows(design, None, None), count, seed, groups)
+        values = scaled_residuals(design.response.y, draws, generator(seed, count))
+        return np.where(design.response.trials > 0.0, values, np.nan)
 
     @property
     def residual_variance(self) -> float | None:
@@ -298,47 +483,205 @@ class Fit(ABC):
         table = self.table()
         return float(table.estimate[table.component == "residual"].iloc[0]) ** 2
 
-    def _variance_parts(self) -> tuple[float, Series, float]:
-        """Variances on the link scale: of the fixed part, of each grouping, of the residual."""
-        import pandas as pd
+    def _values(self) -> Array:
+        """Parameters in the order of the table, shape (draws, q); a single row where there is one estimate."""
+        return self.table().estimate.to_numpy()[None, :]
 
-        design, residual = self.design, self.residual_variance
-        if residual is None:
-            raise FitError(f"the {design.family} family has no latent residual variance: R² and ICC are not defined so")
-        fixed = float(np.var(design.X @ self.fixef().to_numpy()))
-        table = self.table()
-        groups: dict[str, float] = {}
-        for group in design.groups:
-            own = table[(table.group == group.name) & table.term.isin([*group.terms, *group.pairs])]
-            sd = own[own.component == "sd"].estimate.to_numpy()
-            R = np.eye(len(sd))
-            ia, ib = np.triu_indices(len(sd), 1)
-            R[ia, ib] = R[ib, ia] = own[own.component == "cor"].estimate.to_numpy()
-            scaled = group.z * sd
-            # Mean variance over rows (Johnson, 2014), which is the variance itself for an intercept.
-            groups[group.name] = groups.get(group.name, 0.0) + float(np.einsum("ia,ab,ib->i", scaled, R, scaled).mean())
-        return fixed, pd.Series(groups, dtype=float), residual
+    def _means(self, estimand: str) -> Array:
+        """Expected responses (per trial) of the model's own rows, shape (draws, n)."""
+        return self.predict(estimand=estimand).estimate.to_numpy()[None, :]
 
-    def r2(self) -> Series:
-        """Nakagawa & Schielzeth's (2013) R² on the link scale.
+    def r2(self, kind: str | None = None, interval: str | None = None, level: float = 0.95, **options: Any) -> Any:
+        """Nakagawa's R² on the link scale (Nakagawa, Johnson & Schielzeth, 2017).
 
-        The residual variance is the theoretical one of a binary response (π²/3 for the logit), σ² of a Gaussian one.
+        Parameters
+        ----------
+        kind : {"theoretical", "delta", "observation", "lognormal", "trigamma"}, optional
+            The residual variance.  ``theoretical`` is the link's own (π²/3 for the logit), and the default of binary
+            responses; ``delta`` that of one observation by the delta method, at the mean of the model without
+            predictors; for counts also ``lognormal``, ln(1 + 1/λ), and ``trigamma``, their default, which is exact.
+            ``observation`` is the best of these that the family has.  A Gaussian model has its σ².  Of a binary
+            response it is the variance of one trial, however many a row counts.
+        interval : {"bootstrap", "posterior"}, optional
+            With limits: by a parametric bootstrap of a likelihood, over the draws of a posterior.
+        level : float
+        **options
+            ``n, seed, workers`` of the bootstrap.
 
         Returns
         -------
-        pandas.Series
-            ``marginal`` (fixed effects alone) and ``conditional`` (groups included).
+        pandas.Series or pandas.DataFrame
+            ``marginal`` (fixed effects alone) and ``conditional`` (groups included); of a posterior the means over
+            its draws.  With an interval a table ``estimate, std_error, conf_low, conf_high``.  ``attrs`` names the
+            residual variance.
+
+        Raises
+        ------
+        FitError
+            For a kind the family does not have, or an interval the fit does not have.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> m = bm.Model("use ~ age*ch + I(age^2) + urban + (1 | urban:district)", bm.load_dataset("contraception"))
+        >>> fit = m.fit_ml()
+        >>> fit.r2().round(2).tolist(), fit.r2("delta").round(2).tolist()
+        ([0.12, 0.2], [0.1, 0.17])
+        >>> fit.r2().attrs["residual"]
+        "π²/3, the logit's own"
         """
-        import pandas as pd
+        from bayesmlm.facts import r2
 
-        fixed, groups, residual = self._variance_parts()
-        total = fixed + groups.sum() + residual
-        return pd.Series({"marginal": fixed / total, "conditional": (fixed + groups.sum()) / total})
+        return r2(self, kind, interval, level, options)
 
-    def icc(self) -> Series:
-        """Intraclass correlation of each grouping, adjusted for the fixed effects, on the link scale."""
-        _, groups, residual = self._variance_parts()
-        return (groups / (groups.sum() + residual)).rename("icc")
+    def icc(self, kind: str | None = None, interval: str | None = None, level: float = 0.95, **options: Any) -> Any:
+        """Intraclass correlation of each grouping, adjusted for the fixed effects, on the link scale.
+
+        The share of a grouping in the variance that the fixed effects leave.  Where slopes vary, its variance is the
+        mean over the rows (Johnson, 2014).
+
+        Parameters
+        ----------
+        kind, interval, level, **options
+            As in :meth:`r2`.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> fit = bm.Model("use ~ age + (1 | district)", bm.load_dataset("contraception")).fit_ml()
+        >>> fit.icc().round(3).to_dict()
+        {'district': 0.07}
+        """
+        from bayesmlm.facts import icc
+
+        return icc(self, kind, interval, level, options)
+
+    def mor(self, interval: str | None = None, level: float = 0.95, **options: Any) -> Any:
+        """Median odds ratio of each grouping: exp(√(2 σ²) Φ⁻¹(0.75)) (Larsen & Merlo, 2005).
+
+        Of two people alike but for their groups, chosen at random, the odds of the one in the group of higher odds
+        over those of the other, at the median.  Where slopes vary, σ² is the mean over the rows.
+
+        Parameters
+        ----------
+        interval, level, **options
+            As in :meth:`r2`.
+
+        Raises
+        ------
+        FitError
+            For a link other than the logit.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> fit = bm.Model("use ~ age + (1 | district)", bm.load_dataset("contraception")).fit_ml()
+        >>> fit.mor().round(3).to_dict()
+        {'district': 1.609}
+        """
+        from bayesmlm.facts import mor
+
+        return mor(self, interval, level, options)
+
+    def dispersion(self, interval: str | None = None, level: float = 0.95, **options: Any) -> Any:
+        """Pearson's χ² over its degrees of freedom, at the fitted values given the groups' own effects.
+
+        A ratio well above 1 is over-dispersion: counts vary more than the family allows.  Of single 0/1 answers it
+        says nothing.
+
+        Parameters
+        ----------
+        interval, level, **options
+            As in :meth:`r2`.
+
+        Returns
+        -------
+        pandas.Series or pandas.DataFrame
+            ``chisq, df, ratio, p_value``; of a posterior the means over its draws, without a p-value.
+
+        Raises
+        ------
+        FitError
+            For a Gaussian model, whose dispersion is its residual variance.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> fit = bm.Model("cbind(incidence, size - incidence) ~ period + (1 | herd)", bm.load_dataset("cbpp")).fit_ml()
+        >>> fit.dispersion().round(2).to_dict()
+        {'chisq': 63.08, 'df': 51.0, 'ratio': 1.24, 'p_value': 0.12}
+        """
+        from bayesmlm.facts import dispersion
+
+        return dispersion(self, interval, level, options)
+
+    def classification(
+        self, threshold: float = 0.5, estimand: str = "conditional", interval: str | None = None, level: float = 0.95,
+        **options: Any,
+    ) -> Classification:  # fmt: skip
+        """Confusion table and rates of classifying the model's own rows.
+
+        Those of a posterior are means over its draws, each of which classifies a little worse than their mean would.
+
+        Parameters
+        ----------
+        threshold : float
+            An event is predicted where its probability is above.
+        estimand : {"conditional", "typical", "population"}
+            Which probabilities; see :meth:`predict`.
+        interval, level, **options
+            As in :meth:`r2`; of the rates.
+
+        Returns
+        -------
+        Classification
+            With a ``table`` (observed by row, predicted by column) and named ``rates``.
+
+        Raises
+        ------
+        FitError
+            For a response that is not binary.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> m = bm.Model("use ~ age*ch + I(age^2) + urban + (1 | urban:district)", bm.load_dataset("contraception"))
+        >>> found = m.fit_ml().classification()
+        >>> found.table.to_numpy().tolist()
+        [[975, 200], [399, 360]]
+        >>> found.rates.round(4).to_dict()  # doctest: +NORMALIZE_WHITESPACE
+        {'accuracy': 0.6903, 'sensitivity': 0.4743, 'specificity': 0.8298, 'ppv': 0.6429, 'npv': 0.7096}
+        """
+        from bayesmlm.facts import classification
+
+        return classification(self, threshold, estimand, interval, level, options)
+
+    def auc(
+        self, estimand: str = "conditional", interval: str | None = None, level: float = 0.95, **options: Any
+    ) -> Any:
+        """Area under the ROC curve, on the model's own rows.
+
+        The probability that a row with the event is given a higher probability than one without, ties counted half.
+
+        Parameters
+        ----------
+        estimand, interval, level, **options
+            As in :meth:`classification`.
+
+        Returns
+        -------
+        float or pandas.DataFrame
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> m = bm.Model("use ~ age*ch + I(age^2) + urban + (1 | urban:district)", bm.load_dataset("contraception"))
+        >>> round(m.fit_ml().auc(), 4)
+        0.7466
+        """
+        from bayesmlm.facts import auc
+
+        return auc(self, estimand, interval, level, options)
 
     def summary(self, style: str | None = None) -> str:
         """The fit as text, laid out as lme4's users expect."""

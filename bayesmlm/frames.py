@@ -13,7 +13,7 @@ from bayesmlm.expressions import columns_of, evaluate
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["complete_rows", "level_text", "prepare", "row_count", "select"]
+__all__ = ["complete_rows", "level_text", "prepare", "row_count", "row_labels", "select"]
 
 
 def _native(data: Any) -> Any:
@@ -41,6 +41,20 @@ def _native(data: Any) -> Any:
 def row_count(data: Any) -> int:
     """Number of rows of any data frame."""
     return len(_native(data))
+
+
+def row_labels(data: Any) -> pd.Index:
+    """Labels of the rows: the index of a pandas data frame, positions in any other.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> row_labels(pd.DataFrame({"x": [1.0, 2.0]}, index=["a", "b"])).tolist(), row_labels({"x": [1.0, 2.0]}).tolist()
+    (['a', 'b'], [0, 1])
+    """
+    import pandas as pd
+
+    return data.index if isinstance(data, pd.DataFrame) else pd.RangeIndex(row_count(data))
 
 
 def level_text(level: Any) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesmlm.bars import quoted
 from bayesmlm.design import Design, build_design
 from bayesmlm.errors import BayesmlmError, DataError, FitError, among
 from bayesmlm.spec import DataSource, Spec
@@ -88,6 +90,9 @@ class Model:
     weights, freq, offset : str or array, optional
         Prior weights (lme4's ``weights``), row frequencies, a known part of the linear predictor.
     name : str, optional
+    na_action : {"drop", "error"}
+        What to do with rows that miss a value: leave them out, which a note counts (predictions and residuals keep the
+        labels of the others), or refuse them by name.
 
     Raises
     ------
@@ -102,7 +107,7 @@ class Model:
     [{'group': 'urban:district', 'term': 'Intercept', 'variance': 0.323, 'sd': 0.5683}]
     """
 
-    __slots__ = ("_extras", "data", "design", "spec")
+    __slots__ = ("_extras", "_response", "data", "design", "na_action", "spec")
 
     def __init__(
         self,
@@ -115,6 +120,7 @@ class Model:
         freq: Any = None,
         offset: Any = None,
         name: str | None = None,
+        na_action: str = "drop",
     ) -> None:
         if isinstance(formula, Spec):
             spec = formula
@@ -134,8 +140,10 @@ class Model:
         columns: dict[str, Any] = {key: value for key, value in named.items() if isinstance(value, str)}
         self.spec: Spec = replace(spec, **columns) if columns else spec
         self.data = data
+        self._response: Any = None
         self._extras: dict[str, Any] = {k: v for k, v in named.items() if v is not None and k not in columns}
-        self.design: Design = build_design(self.spec, data, **self._extras)
+        self.na_action = na_action
+        self.design: Design = build_design(self.spec, data, na_action=na_action, **self._extras)
 
     def __repr__(self) -> str:
         return f"<Model {self.spec.label}: {self.design.formula.text}, {self.design.family}, {self.design.nobs} rows>"
@@ -148,7 +156,71 @@ class Model:
     def update(self, formula: str, name: str = "") -> Model:
         """Return the model with another formula, on the same data and with the same priors."""
         spec = replace(self.spec, formula=formula, name=name, data=None)
-        return Model(spec, self.data, **self._extras)
+        other = Model(spec, self.data, na_action=self.na_action, **self._extras)
+        same = other.design.response.name == self.design.response.name
+        return other.with_response(self._response) if same and self._response is not None else other
+
+    def reduced(self, right: str) -> Model:
+        """Return the model with another right-hand side, for the same response and rows; priors are the defaults.
+
+        Rows that a column left out would have kept away stay away, so that likelihoods are of the same data.
+
+        Parameters
+        ----------
+        right : str
+            What stands after the ``~``.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> data = {"y": [0, 1, 1, 0, 1], "x": [1.0, None, 0.0, 3.0, 2.0]}
+        >>> bm.Model("y ~ x", data).reduced("1").design.nobs
+        4
+        """
+        formula = self.design.formula
+        left = quoted(formula.response) if formula.response in formula.response_columns else formula.response
+        spec = replace(self.spec, formula=f"{left} ~ {right}", name="", priors={}, data=None)
+        data, extras, rows = self.data, self._extras, self.design.rows
+        if len(rows) < self.design.n_rows:
+            from bayesmlm.frames import select
+
+            named = [name for name in (spec.weights, spec.freq, spec.offset) if name is not None]
+            data = select(data, list(dict.fromkeys([*spec.parsed.columns, *named]))).iloc[rows]
+            extras = {name: np.asarray(values)[rows] for name, values in extras.items()}
+        other = Model(spec, data, **extras)
+        return other if self._response is None else other.with_response(self.design.response.y)
+
+    def with_response(self, y: Any) -> Model:
+        """Return the model with another response, for refits; no formula is read again.
+
+        The priors stay as they were resolved against the data.
+
+        Parameters
+        ----------
+        y : array-like
+            One value per row of the data, where those of rows left out are not looked at, or one per row of the
+            model: 0/1 or the levels, successes of the same trials, counts, numbers.
+
+        Raises
+        ------
+        DataError
+            For another length, or values the family cannot have.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> m = bm.Model("y ~ 1", {"y": [0, 0, 1, 1]})
+        >>> round(m.with_response([0, 1, 1, 1]).fit_ml().fitted()[0], 6)
+        np.float64(0.75)
+        """
+        other = copy(self)
+        other.design = self.design.with_response(y)
+        response = other.design.response
+        # As long as the data, so that an update may use other rows of them.
+        full = np.full(self.design.n_rows, np.nan)
+        full[self.design.rows] = response.y
+        other._response = full
+        return other
 
     # readings -----------------------------------------------------------------------------------------------
 

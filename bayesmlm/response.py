@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayesmlm.bars import Formula
-from bayesmlm.errors import DataError
-from bayesmlm.expressions import evaluate
+from bayesmlm.errors import DataError, among
+from bayesmlm.expressions import columns_of, evaluate
 from bayesmlm.families import Family, family_of
+from bayesmlm.frames import row_count, select
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Response", "listed", "numbers", "read_response"]
+__all__ = ["Response", "another_response", "listed", "numbers", "read_response", "trials_in"]
 
 Array = np.ndarray[Any, Any]
 
@@ -58,7 +59,8 @@ class Response:
 
 def numbers(frame: pd.DataFrame, text: str, what: str) -> Array:
     """Evaluate an expression that must give numbers; ``what`` names it in the error."""
-    values = np.asarray(evaluate(text, {str(c): frame[c].to_numpy() for c in frame}))
+    columns = {str(c): frame[c].to_numpy() for c in frame}
+    values = columns[text] if text in columns else np.asarray(evaluate(text, columns))
     if values.dtype.kind not in "fiub":
         raise DataError(f'{what} "{text}" holds {listed(values)}, not numbers')
     values = np.broadcast_to(values.astype(float), (len(frame),))
@@ -184,3 +186,118 @@ def read_response(
         f'the response "{name}" is not binary: it holds {listed(np.unique(y))}; '
         f"use 0 and 1, two levels, cbind(successes, failures) or successes / trials"
     )
+
+
+def trials_in(formula: Formula, data: Any, weights: str | None) -> Array:
+    """Trials of every row of new data, shape (m,), of a response that has trials of its own.
+
+    Parameters
+    ----------
+    formula : Formula
+    data : data frame
+    weights : str, optional
+        The column that held the trials of a response given as proportions.
+
+    Raises
+    ------
+    DataError
+        For new data that do not tell the trials.
+
+    Examples
+    --------
+    >>> from bayesmlm.bars import parse_formula
+    >>> trials_in(parse_formula("cbind(s, f) ~ 1"), {"s": [1, 2], "f": [3, 3]}, None).tolist()
+    [4.0, 5.0]
+    """
+    plain = formula.response in formula.response_columns
+    match None if plain else ast.parse(formula.response, mode="eval").body:
+        case ast.Call(func=ast.Name(id="cbind"), args=[successes, failures]):
+            parts = [ast.unparse(successes), ast.unparse(failures)]
+        case ast.BinOp(op=ast.Div(), right=divisor):
+            parts = [ast.unparse(divisor)]
+        case _ if weights is not None:
+            parts = [weights]
+        case _:
+            raise DataError(
+                "new data: the trials were given as an array of weights, not as a column, so those of new rows are "
+                "not known; give weights= the name of a column"
+            )
+    total = np.zeros(row_count(data))
+    for text in parts:
+        frame = select(data, [text] if text == weights else columns_of(text))
+        total = total + numbers(frame, text, "new data: the trials")
+    bad = (total < 0.0) | (total != np.round(total))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise DataError(f"new data: {total[row]:g} trials in row {row} (counting from 0); they should be whole numbers")
+    return total
+
+
+def another_response(response: Response, family: Family, values: Any, counts: Array, rows: Array) -> Response:
+    """The same response with other values.
+
+    Parameters
+    ----------
+    response : Response
+    family : Family
+    values : array-like, shape (n,)
+        Successes of the same trials (0/1 for one trial), counts or numbers; for a response of two levels also the
+        levels.
+    counts : ndarray, shape (n,)
+        How many answers each row is the mean of (prior weights times frequencies): the values of a discrete response
+        are whole, or whole after multiplication by these.
+    rows : ndarray of int, shape (n,)
+        Positions in the user's data, for messages.
+
+    Raises
+    ------
+    DataError
+        For values the family cannot have, naming the first and its row.
+
+    Examples
+    --------
+    >>> old = Response("use", np.zeros(3), np.ones(3), "Y", ("N", "Y"))
+    >>> another_response(old, family_of("bernoulli"), ["Y", "N", "Y"], np.ones(3), np.arange(3)).y.tolist()
+    [1.0, 0.0, 1.0]
+    """
+    given = np.asarray(values)
+    y = _coded(response, given, rows)
+    if y is None:
+        raise DataError(f"y should be numbers, not {listed(given)}")
+
+    def refuse(bad: Array, what: str) -> None:
+        if bad.any():
+            at = int(np.argmax(bad))
+            raise DataError(f"y is {y[at]:g} in row {int(rows[at])} (counting from 0); {what}")
+
+    refuse(~np.isfinite(y), "a response should be complete and finite")
+    if family.name == "gaussian":
+        return replace(response, y=y)
+    times = y * counts
+    broken = (y != np.round(y)) & (np.abs(times - np.round(times)) > 1e-6)
+    if family.name == "poisson":
+        refuse((y < 0.0) | broken, "a poisson response is a count 0, 1, 2, …")
+        return replace(response, y=y)
+    what = "a binary response is 0 or 1" if response.is_binary else "successes are whole numbers from 0 to the trials"
+    refuse((y < 0.0) | (y > response.trials) | broken, what)
+    return replace(response, y=y)
+
+
+def _coded(response: Response, given: Array, rows: Array) -> Array | None:
+    """Values as numbers, levels of a two-level response as 0 and 1; None for anything else."""
+    numeric = given.dtype.kind in "fiub"
+    if numeric and (not response.levels or not (np.isfinite(given) & (given != 0) & (given != 1)).any()):
+        return given.astype(float)
+    if not response.levels:
+        return None
+    place = {level: float(code) for code, level in enumerate(response.levels)}
+    out = np.empty(len(given))
+    for at, value in enumerate(given.tolist()):
+        text = str(value)
+        if text not in place:
+            raise DataError(
+                f'y is "{text}" in row {int(rows[at])} (counting from 0), no level of {response.name}; '
+                f"{among(text, place)}"
+            )
+        out[at] = place[text]
+    return out

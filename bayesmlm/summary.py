@@ -122,7 +122,7 @@ def _variances(fit: Fit, table: pd.DataFrame) -> str:
         for place in zip(*np.triu_indices(k, 1), strict=True):
             R[place] = next(cors)
         labels += [(group.name if a == 0 else "", term) for a, term in enumerate(group.terms)]
-        beside += [" ".join(f"{value:5.2f}" for value in R[:a, a]) for a in range(k)]
+        beside += [" ".join(f"{value:5.2f}".replace("nan", "NaN") for value in R[:a, a]) for a in range(k)]
     if _is_gaussian(fit):
         labels.append(("Residual", ""))
         sds += table.estimate[table.component == "residual"].tolist()

@@ -47,6 +47,12 @@ def reference():
 
 
 @pytest.fixture(scope="session")
+def around():
+    """What R says around an estimate; see ``reference/around.R``."""
+    return json.loads((Path(__file__).parent / "reference" / "around.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
 def toy():
     """120 rows with every kind of column and every kind of response."""
     rng = np.random.default_rng(20)

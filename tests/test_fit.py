@@ -155,42 +155,6 @@ def test_residuals_that_do_not_exist(fit):
         fit.residuals("persson")
 
 
-# variance shares ------------------------------------------------------------------------------------------------
-
-
-def test_r2_and_icc_by_hand(contraception):
-    """Nakagawa & Schielzeth (2013) with the residual variance π²/3 of the logit."""
-    fit = Model("use ~ age*ch + I(age^2) + urban + (1 | urban:district)", contraception).fit_ml()
-    fixed = np.var(fit.design.X @ fit.fixef().to_numpy())
-    between = fit.varcorr().variance[0]
-    residual = np.pi**2 / 3
-    assert fit.r2()["marginal"] == pytest.approx(fixed / (fixed + between + residual))
-    assert fit.r2()["conditional"] == pytest.approx((fixed + between) / (fixed + between + residual))
-    assert fit.icc()["urban:district"] == pytest.approx(between / (between + residual))
-    assert fit.r2().round(2).tolist() == [0.12, 0.20]
-    assert fit.icc().round(2).tolist() == [0.09]
-
-
-def test_icc_of_a_slope_is_the_mean_over_rows(fit, contraception):
-    z = np.column_stack([np.ones(1934), (contraception.urban == "Y").to_numpy(float)])
-    sd, cor = fit.varcorr().sd[:2].to_numpy(), fit.varcorr().correlation[2]
-    sigma = np.outer(sd, sd) * np.array([[1, cor], [cor, 1]])
-    between = np.einsum("ia,ab,ib->i", z, sigma, z).mean()
-    assert fit.icc()["district"] == pytest.approx(between / (between + np.pi**2 / 3))
-
-
-def test_icc_of_uncorrelated_slopes_adds_both(toy):
-    fit = Model("cbind(s, n - s) ~ x + (x || g)", toy, family="binomial").fit_ml()
-    variance = fit.varcorr().variance.to_numpy()
-    between = variance[0] + variance[1] * np.mean(toy.x**2)
-    assert fit.icc()["g"] == pytest.approx(between / (between + np.pi**2 / 3))
-
-
-def test_without_a_latent_scale_there_is_no_r2(toy):
-    with pytest.raises(FitError, match="no latent residual variance"):
-        Model("count ~ x + (1 | h)", toy, family="poisson").fit_ml().r2()
-
-
 # gaussian models ------------------------------------------------------------------------------------------------
 
 LME4 = {
@@ -295,16 +259,6 @@ def test_predictions_and_modes_are_lme4s(reml, sleepstudy):
     sd, cor = reml.varcorr().sd[:2].to_numpy(), reml.varcorr().correlation[2]
     between = sd[0] ** 2 + 16 * sd[1] ** 2 + 8 * cor * sd[0] * sd[1]
     assert wide.std_error[0] == pytest.approx(np.sqrt(typical.std_error[0] ** 2 + between))
-
-
-def test_r2_and_icc_of_a_gaussian_model_by_hand(reml, sleepstudy):
-    z = np.column_stack([np.ones(180), sleepstudy.Days])
-    sd, cor = reml.varcorr().sd[:2].to_numpy(), reml.varcorr().correlation[2]
-    between = np.einsum("ia,ab,ib->i", z, np.outer(sd, sd) * np.array([[1, cor], [cor, 1]]), z).mean()
-    fixed, residual = np.var(z @ reml.fixef()), reml.sigma**2
-    assert reml.residual_variance == pytest.approx(residual)
-    assert reml.icc()["Subject"] == pytest.approx(between / (between + residual))
-    assert reml.r2()["marginal"] == pytest.approx(fixed / (fixed + between + residual))
 
 
 # notes on how a fit was made --------------------------------------------------------------------------------------

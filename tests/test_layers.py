@@ -15,10 +15,10 @@ LEVELS = [
     {"spec", "response", "model_matrix"},
     {"design", "compress"},
     {"laplace"},
-    {"fit", "summary", "prediction"},
+    {"fit", "facts", "hypotheses", "likelihood_ratio", "summary", "prediction", "simulation"},
     {"ml", "bayes", "gee"},
     {"model"},
-    {"effects", "comparison", "checks", "prose", "rundir", "screen"},
+    {"effects", "comparison", "deletion", "checks", "prose", "rundir", "screen"},
     {"plots"},
     {"report", "run"},
     {"cli"},
@@ -30,7 +30,10 @@ LEVEL = {unit: floor for floor, units in enumerate(LEVELS) for unit in units}
 SAME_LEVEL = {
     ("bars", "expressions"): "a formula's calls are expressions",
     ("frames", "expressions"): "derived columns are expressions",
+    ("fit", "facts"): "Fit.r2() and the like hand themselves to it, lazily",
     ("fit", "summary"): "Fit.summary() hands itself to the text tables, lazily",
+    ("fit", "simulation"): "Fit.simulate() draws by it",
+    ("deletion", "comparison"): "what cannot be compared cannot be tested",
     ("run", "report"): "a run ends in its report",
 }
 """Imports within one floor that are allowed, each with its reason."""

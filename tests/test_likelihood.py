@@ -87,15 +87,7 @@ def test_frequencies_reproduce_the_rows():
 SINGULAR = [name for name, entry in REFERENCE.items() if entry["arms"].get("lme4", {}).get("singular")]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name, marks=pytest.mark.xfail(name == "con_three", reason="only zeros and ±1 are noticed", strict=True)
-        )
-        for name in SINGULAR
-    ],
-)
+@pytest.mark.parametrize("name", SINGULAR)
 def test_what_lme4_calls_singular_is_noted(name):
     """A variance of 0, or a covariance matrix of less than full rank."""
     assert any("singular" in note for note in fit_of(name, "lme4").notes)

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from bayesmlm.bayes.diagnostics import Diagnostics, diagnose
 from bayesmlm.errors import FitError
-from bayesmlm.fit import ESTIMANDS, Fit, check_kind, check_level, labelled, labels, prediction_rows, ranef_labels
+from bayesmlm.fit import (
+    ESTIMANDS,
+    Fit,
+    check_kind,
+    check_level,
+    chosen_rows,
+    labelled,
+    labels,
+    prediction_rows,
+    ranef_labels,
+)
+from bayesmlm.hypotheses import Hypothesis, read_hypotheses, savage_dickey
 from bayesmlm.laplace import kernels
 from bayesmlm.prediction import averaged_mean
+from bayesmlm.priors import Prior
+from bayesmlm.simulation import Parameters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["BayesFit"]
 
 Array = np.ndarray[Any, Any]
+
+_MEANS = 1000
+"""Draws at most that predictions of every row are made for where facts are averaged over draws."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -134,6 +152,34 @@ class BayesFit(Fit):
             return rng.poisson(mean)
         return rng.binomial(self.design.response.trials.astype(int), mean)
 
+    def _parameters(self, seed: int) -> Iterable[Parameters]:
+        posterior, design = self.tree["posterior"], self.design
+        beta = posterior["beta"].to_numpy().reshape(-1, len(design.terms))
+        factors, effects = [], []
+        for group, label in zip(design.groups, design.group_labels, strict=True):
+            k = len(group.terms)
+            sd = posterior[f"sd_{label}"].to_numpy().reshape(-1, k)
+            R = np.broadcast_to(np.eye(k), (len(sd), k, k)).copy()
+            if k > 1:
+                ia, ib = np.triu_indices(k, 1)
+                cor = posterior[f"cor_{label}"].to_numpy().reshape(len(sd), -1)
+                R[:, ia, ib] = R[:, ib, ia] = cor
+            # A draw may sit so near a correlation of ±1 that rounding makes R indefinite.
+            values, vectors = np.linalg.eigh(R)
+            factors.append(sd[:, :, None] * vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
+            effects.append(posterior[f"ranef_{label}"].to_numpy().reshape(-1, group.n_levels, k))
+        sigma = posterior["sigma"].to_numpy().ravel() if "sigma" in posterior else np.full(len(beta), np.nan)
+        for s in cycle(np.random.default_rng(seed).permutation(len(beta)).tolist()):
+            yield Parameters(
+                beta[s], tuple(part[s] for part in factors), float(sigma[s]), tuple(part[s] for part in effects)
+            )
+
+    def _again(self, model: Any) -> Self:
+        sizes, attrs = self.tree["posterior"].sizes, self.tree.attrs
+        return model.sample(
+            draws=sizes["draw"], tune=attrs.get("tune"), chains=sizes["chain"], seed=attrs.get("seed", 1)
+        )
+
     def to_arviz(self, log_likelihood: bool = True) -> xr.DataTree:
         """The DataTree for ArviZ, pointwise log-likelihood included, so that ``az.loo`` and the like work.
 
@@ -155,7 +201,7 @@ class BayesFit(Fit):
 
     # tables -------------------------------------------------------------------------------------------------
 
-    def table(self, level: float = 0.95, ranef: bool = False) -> pd.DataFrame:
+    def table(self, level: float = 0.95, ranef: bool = False, df: str | None = None) -> pd.DataFrame:
         """Posterior means, standard deviations and equal-tailed intervals; see :meth:`bayesmlm.fit.Fit.table`.
 
         Parameters
@@ -163,8 +209,11 @@ class BayesFit(Fit):
         level : float
         ranef : bool
             Also the group effects.
+        df : None
+            A posterior has no degrees of freedom.
         """
         check_level(level)
+        _refuse_df(df)
         draws = self._draws(ranef)
         flat = draws.reshape(-1, draws.shape[2])
         low, high = np.quantile(flat, [0.5 - level / 2, 0.5 + level / 2], axis=0)
@@ -181,6 +230,142 @@ class BayesFit(Fit):
         )
         out.attrs.update(interval=f"{level:.0%} equal-tailed", estimand=ESTIMANDS["conditional"], engine=self.engine)
         return out
+
+    def confint(
+        self, method: str = "equal-tailed", level: float = 0.95, parm: str | Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Equal-tailed posterior intervals of every quantity in :meth:`table`.
+
+        Parameters
+        ----------
+        method : {"equal-tailed"}
+        level : float
+        parm : str or sequence of str, optional
+            Components, groups or terms to restrict the rows to.
+
+        Raises
+        ------
+        FitError
+            For the methods of a likelihood: a posterior has its own intervals.
+        """
+        if method != "equal-tailed":
+            raise FitError(
+                f'a posterior has no "{method}" intervals; fit.confint() gives its equal-tailed ones, '
+                f"fit.model.fit_ml().confint() has wald, profile and bootstrap"
+            )
+        table = self.table(level)
+        rows = chosen_rows(labels(self.design), parm)
+        out = table.iloc[rows][["component", "group", "term", "estimate", "conf_low", "conf_high"]]
+        out.attrs.update(table.attrs, method=method)
+        return out.reset_index(drop=True)
+
+    def _values(self) -> Array:
+        draws = self._draws(False)
+        return draws.reshape(-1, draws.shape[2])
+
+    def _means(self, estimand: str) -> Array:
+        sizes = self.tree["posterior"].sizes
+        few = self.thinned(_MEANS) if sizes["chain"] * sizes["draw"] > _MEANS else self
+        rows = prediction_rows(self.design, None, estimand, "population")
+        eta, spread = few._linear_predictor(rows, estimand, "population")
+        link = self.design.family.link
+        return averaged_mean(eta, np.broadcast_to(spread, eta.shape), link)[0] if spread.any() else link.inverse(eta)
+
+    def hypothesis(
+        self, hypotheses: str | Sequence[str], level: float = 0.95, joint: bool = False, df: str | None = None
+    ) -> pd.DataFrame:
+        """Probabilities of linear hypotheses in the terms of the model.
+
+        Parameters
+        ----------
+        hypotheses : str or sequence of str
+            As in :meth:`bayesmlm.ml.fit.MLFit.hypothesis`.
+        level : float
+        joint : bool
+            The probability that all of several inequalities hold.
+        df : None
+            A posterior has no degrees of freedom.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``hypothesis, estimate, std_error, conf_low, conf_high, probability, evidence_ratio``, of the left side
+            minus the right one.  The probability of ``>`` and ``<`` is the share of draws, the evidence ratio its odds.
+            An equality has no probability of its own: its evidence ratio is the posterior density over the prior
+            density there (Savage & Dickey), its probability that ratio's where both were as likely before; NaN where
+            the prior's density is not known in closed form.  With ``joint`` one row
+            ``hypothesis, probability, evidence_ratio``.
+
+        Raises
+        ------
+        FitError
+            For a hypothesis that cannot be read, or names what the fit does not have.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> m = bm.Model("use ~ urban + (1 | district)", bm.load_dataset("contraception"))
+        >>> fit = m.sample(draws=50, tune=100, chains=2, seed=1)
+        >>> fit.hypothesis("urban[Y] > 0").probability[0]
+        np.float64(1.0)
+        """
+        import pandas as pd
+
+        check_level(level)
+        _refuse_df(df)
+        read = read_hypotheses(hypotheses, labels(self.design))
+        draws = self._values()
+        sides = np.array([draws @ h.weights + h.constant for h in read])
+        if joint:
+            for h in read:
+                if h.sign == 0:
+                    raise FitError(f'"{h.text}" is one point, which has no probability: a joint one is of > and <')
+            share = float(np.all([side * h.sign > 0.0 for side, h in zip(sides, read, strict=True)], axis=0).mean())
+            both = ", ".join(h.text for h in read)
+            return pd.DataFrame([{"hypothesis": both, "probability": share, "evidence_ratio": _odds(share)}])
+        notes, shares, ratios = [], [], []
+        for side, h in zip(sides, read, strict=True):
+            if h.sign:
+                shares.append(float((side * h.sign > 0.0).mean()))
+                ratios.append(_odds(shares[-1]))
+                continue
+            density = self._prior_density(h)
+            if density is None:
+                notes.append(f"{h.text}: no evidence ratio, the prior's density there is not known in closed form.")
+            ratio = np.nan if density is None else savage_dickey(side, density)
+            ratios.append(ratio)
+            shares.append(ratio / (1.0 + ratio))
+        low, high = np.quantile(sides, [0.5 - level / 2, 0.5 + level / 2], axis=1)
+        out = pd.DataFrame(
+            {
+                "hypothesis": [h.text for h in read],
+                "estimate": sides.mean(axis=1),
+                "std_error": sides.std(axis=1, ddof=min(1, sides.shape[1] - 1)),
+                "conf_low": low,
+                "conf_high": high,
+                "probability": shares,
+                "evidence_ratio": ratios,
+            }
+        )
+        out.attrs.update(interval=f"{level:.0%} equal-tailed", notes=notes)
+        return out
+
+    def _prior_density(self, hypothesis: Hypothesis) -> float | None:
+        """Prior density of the hypothesis' left side minus its right one at 0; None where it is not elementary."""
+        design = self.design
+        used = np.flatnonzero(hypothesis.weights)
+        # The intercept's prior is at the means of the predictors, and there ties it to their coefficients.
+        if used[-1] >= len(design.terms) or (design.scaling.intercept in used and len(design.terms) > 1):
+            return None
+        priors, weights = [design.priors.fixed[j] for j in used], hypothesis.weights[used]
+        if len(used) == 1 and priors[0].distribution != "flat":
+            at = -hypothesis.constant / weights[0]
+            return float(np.exp(priors[0].log_density(at)[0]) / abs(weights[0]))
+        if any(prior.distribution != "normal" for prior in priors):
+            return None
+        mean = sum(w * prior["mean"] for w, prior in zip(weights, priors, strict=True)) + hypothesis.constant
+        sd = float(np.linalg.norm([w * prior["sd"] for w, prior in zip(weights, priors, strict=True)]))
+        return float(np.exp(Prior("normal", (mean, sd)).log_density(0.0)[0]))
 
     def vcov(self) -> pd.DataFrame:
         """Posterior covariance of the fixed effects, term × term."""
@@ -247,7 +432,6 @@ class BayesFit(Fit):
         else:
             values = link.inverse(eta)
         low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-        index = pd.Index(self.design.rows) if newdata is None else pd.RangeIndex(values.shape[1])
         out = pd.DataFrame(
             {
                 "estimate": values.mean(axis=0),
@@ -255,7 +439,7 @@ class BayesFit(Fit):
                 "conf_low": low,
                 "conf_high": high,
             },
-            index=index,
+            index=self._index(newdata),
         )
         out.attrs.update(estimand=ESTIMANDS[estimand], interval=f"{level:.0%} equal-tailed", kind=kind)
         return out
@@ -276,6 +460,11 @@ class BayesFit(Fit):
         raise self._instead("AIC", 'bm.compare(..., by="loo")')
 
     @property
+    def aicc(self) -> float:
+        """Not a property of a posterior: raises, naming what to use."""
+        raise self._instead("AICc", 'bm.compare(..., by="loo")')
+
+    @property
     def bic(self) -> float:
         """Not a property of a posterior: raises, naming what to use."""
         raise self._instead("BIC", 'bm.compare(..., by="loo")')
@@ -284,6 +473,15 @@ class BayesFit(Fit):
     def deviance(self) -> float:
         """Not a property of a posterior: raises, naming what to use."""
         raise self._instead("deviance", 'bm.compare(..., by="loo")')
+
+
+def _refuse_df(df: str | None) -> None:
+    if df is not None:
+        raise FitError("a posterior has no degrees of freedom: its limits are quantiles of its draws")
+
+
+def _odds(probability: float) -> float:
+    return probability / (1.0 - probability) if probability < 1.0 else np.inf
 
 
 def _convergence(draws: Array) -> dict[str, Array]:
