@@ -117,11 +117,15 @@ _worker: Callable[[Any], Any]
 """What a worker process applies, made once when it starts."""
 
 
-def _begin(make: Callable[[Any], Callable[[Any], Any]], payload: Any) -> None:
+def _begin(path: str) -> None:
     """Make a worker ready: the processors are taken by its siblings."""
+    import pickle
+
     global _worker
     os.environ["BAYESMLM_THREADS"] = "1"
     _blas().limit(limits=1, user_api="blas")
+    with open(path, "rb") as file:
+        make, payload = pickle.load(file)
     _worker = make(payload)
 
 
@@ -170,19 +174,30 @@ def in_processes[T](
                 finished(part)
         return out
     import pickle
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
+    from tempfile import TemporaryDirectory
 
     try:
-        pickle.dumps((make, payload))
+        sent = pickle.dumps((make, payload))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise FitError(
             f"worker processes cannot be sent what they need ({error}): define functions at the top level of a module "
             f"(no lambda), or use workers=1"
         ) from None
+    with TemporaryDirectory(prefix="bayesmlm-") as folder:
+        # By way of a file: a process that dies at once would leave its parent writing to a full pipe for ever.
+        path = os.path.join(folder, "payload")
+        with open(path, "wb") as file:
+            file.write(sent)
+        return _in_pool(path, parts, workers, finished)
+
+
+def _in_pool[T](path: str, parts: Sequence[T], workers: int, finished: Callable[[T], None]) -> list[Any]:
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
     pool = ProcessPoolExecutor(
-        min(workers, len(parts)), mp_context=get_context("spawn"), initializer=_begin, initargs=(make, payload)
+        min(workers, len(parts)), mp_context=get_context("spawn"), initializer=_begin, initargs=(path,)
     )
     try:
         futures = {pool.submit(_apply, part): part for part in parts}
@@ -192,8 +207,8 @@ def in_processes[T](
         return [future.result() for future in futures]
     except BrokenProcessPool:
         raise FitError(
-            'the worker processes could not start: in a script, put what runs under if __name__ == "__main__" '
-            "(what is typed or piped into Python cannot be started again), or use workers=1"
+            'the worker processes could not start, or died: in a script, put what runs under if __name__ == "__main__" '
+            "(what is piped into Python cannot be started again), or use workers=1"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
