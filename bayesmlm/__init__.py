@@ -20,8 +20,8 @@ _HOMES = {
     "Fit": "fit",
     "load_dataset": "datasets",
     "list_datasets": "datasets",
-    "anova": "comparison",
-    "compare": "comparison",
+    "anova": "ladder",
+    "compare": "ranking",
     "drop1": "deletion",
     "side_by_side": "comparison",
     "BayesmlmError": "errors",
@@ -29,6 +29,7 @@ _HOMES = {
     "DataError": "errors",
     "FitError": "errors",
     "FormulaError": "errors",
+    "NoMaximumError": "errors",
     "PriorError": "errors",
     "SpecError": "errors",
 }
@@ -47,7 +48,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from bayesmlm.comparison import anova, compare, side_by_side
+    from bayesmlm.comparison import side_by_side
     from bayesmlm.datasets import list_datasets, load_dataset
     from bayesmlm.deletion import drop1
     from bayesmlm.errors import (
@@ -56,10 +57,13 @@ if TYPE_CHECKING:
         DataError,
         FitError,
         FormulaError,
+        NoMaximumError,
         PriorError,
         SpecError,
     )
     from bayesmlm.fit import Fit
+    from bayesmlm.ladder import anova
     from bayesmlm.model import Model
     from bayesmlm.priors import Prior, parse_prior
+    from bayesmlm.ranking import compare
     from bayesmlm.spec import Spec, dump_specs, load_specs

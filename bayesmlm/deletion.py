@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesmlm.bars import quoted
-from bayesmlm.comparison import maximised
+from bayesmlm.comparable import check_fits, maximised
 from bayesmlm.design import Design
 from bayesmlm.errors import ComparisonError, among
 from bayesmlm.expressions import canonical
@@ -18,7 +18,9 @@ from bayesmlm.likelihood_ratio import ratio_test, variances_of
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["drop1"]
+__all__ = ["contrasts", "drop1"]
+
+Array = np.ndarray[Any, Any]
 
 PARTS = ("fixed", "random", "all")
 """Which terms can be dropped."""
@@ -32,8 +34,8 @@ class _Deletion:
     right: str
 
 
-def drop1(fit: Any, part: str = "fixed") -> pd.DataFrame:
-    """Leave out each term that can be left out, one at a time, and test it by a likelihood ratio.
+def drop1(fit: Any, part: str = "fixed", df: str | None = None) -> pd.DataFrame:
+    """Leave out each term that can be left out, one at a time, and test it by a likelihood ratio, or on F.
 
     A term stays while an interaction that contains it is there (marginality, as R's ``drop1`` has it).  Every smaller
     model is fitted to the same rows, in the same way.
@@ -43,6 +45,9 @@ def drop1(fit: Any, part: str = "fixed") -> pd.DataFrame:
     fit : MLFit
     part : {"fixed", "random", "all"}
         Random-effect terms lose one column at a time, its correlations with it, and go when only one is left.
+    df : {"satterthwaite"}, optional
+        Of a Gaussian model: F tests of the fixed effects at the estimates as they are, by REML too, with
+        Satterthwaite's degrees of freedom (lmerTest's ``drop1``); nothing is fitted again.
 
     Returns
     -------
@@ -50,10 +55,13 @@ def drop1(fit: Any, part: str = "fixed") -> pd.DataFrame:
         ``term, df, aic, chisq, p_value``; the first row, ``<none>``, is the model itself.  P-values of random-effect
         terms are those at the boundary of a variance of zero.  ``attrs["distribution"]`` holds what each statistic was
         compared with, ``attrs["notes"]`` what else there is to know.  Fixed effects of a fit by REML are tested by
-        maximum likelihood, as lme4 does; its random effects alone (``part="random"``) by REML.
+        maximum likelihood, as lme4 does; its random effects alone (``part="random"``) by REML.  With ``df`` the columns
+        are ``term, df, df_denom, statistic, p_value``, without a row for the model itself.
 
     Raises
     ------
+    FitError
+        For what is no fit.
     ComparisonError
         For a posterior or its mode, a part that does not exist, or a model without such terms.
 
@@ -66,11 +74,13 @@ def drop1(fit: Any, part: str = "fixed") -> pd.DataFrame:
     ['<none>', 'I(age^2)', 'urban', 'age:ch', '(1 | urban:district)']
     >>> table.chisq.round(3).tolist()[1:]
     [47.413, 19.331, 7.407, 54.903]
+    >>> m = bm.Model("Reaction ~ Days + (Days | Subject)", bm.load_dataset("sleepstudy"), family="gaussian")
+    >>> bm.drop1(m.fit_ml(reml=True), df="satterthwaite").iloc[0, 1:4].round(3).tolist()
+    [1.0, 17.0, 45.853]
     """
     import pandas as pd
 
-    if getattr(fit, "engine", "") == "":
-        raise ComparisonError(f"drop1 takes a fit, not a {type(fit).__name__}")
+    check_fits("drop1", fit)
     maximised(fit)
     if part not in PARTS:
         raise ComparisonError(f'there is no part "{part}" of a model; {among(part, PARTS)}')
@@ -79,6 +89,10 @@ def drop1(fit: Any, part: str = "fixed") -> pd.DataFrame:
     if not deletions:
         what = {"fixed": "fixed effect", "random": "random-effect term", "all": "term"}[part]
         raise ComparisonError(f"{fit.name} has no {what} to leave out")
+    if df is not None:
+        if part != "fixed":
+            raise ComparisonError('F tests are of fixed effects: give df= with part="fixed"')
+        return _on_f(fit, deletions, df)
     base = fit
     if fit.solution.reml and part != "random":
         base = fit.model.fit_ml()
@@ -98,6 +112,53 @@ def drop1(fit: Any, part: str = "fixed") -> pd.DataFrame:
     out = pd.DataFrame(rows)
     out.attrs.update(notes=notes, distribution=distributions)
     return out
+
+
+def _on_f(fit: Any, deletions: Sequence[_Deletion], df: str) -> pd.DataFrame:
+    """Test each deletion by the hypothesis it puts on the coefficients."""
+    import pandas as pd
+
+    from bayesmlm.ml.satterthwaite import variance_of
+
+    variance, rows, distributions = variance_of(fit, df), [], []
+    for deletion in deletions:
+        L = contrasts(fit.model.reduced(deletion.right).design.X, fit.design.X)
+        row = {"term": deletion.label, "df": len(L), "df_denom": np.nan, "statistic": np.nan, "p_value": np.nan}
+        if len(L):
+            test = variance.f_test(L, fit.solution.beta)
+            row.update(df_denom=test.df_denom, statistic=test.statistic, p_value=test.p_value)
+        rows.append(row)
+        distributions.append(f"F({len(L)}, {row['df_denom']:.1f})" if len(L) else "")
+    out = pd.DataFrame(rows)
+    out.attrs.update(notes=[], distribution=distributions)
+    return out
+
+
+def contrasts(small: Array, big: Array) -> Array:
+    """Rows L with L β = 0 where X β of the larger model lies in the smaller one's column space, orthonormal.
+
+    Parameters
+    ----------
+    small, big : ndarray, shapes (n, r) and (n, p)
+        Of full rank, the first's column space within the second's.
+
+    Returns
+    -------
+    ndarray, shape (p − r, p)
+
+    Examples
+    --------
+    >>> one, x = np.ones(4), np.arange(4.0)
+    >>> np.abs(contrasts(one[:, None], np.column_stack([one, x]))).round(12).tolist()
+    [[0.0, 1.0]]
+    """
+    scale = np.sqrt(np.square(big).sum(axis=0))
+    Q, _ = np.linalg.qr(small / np.sqrt(np.square(small).sum(axis=0))) if small.shape[1] else (small, None)
+    scaled = big / scale
+    outside = scaled - Q @ (Q.T @ scaled)
+    # As many directions as the larger model has columns more: what is below is rounding.
+    rows = np.linalg.svd(outside, full_matrices=False)[2][: big.shape[1] - small.shape[1]]
+    return np.linalg.qr((rows * scale).T)[0].T
 
 
 def _pieces(matrix_spec: Any) -> list[tuple[str, ...]]:

@@ -11,6 +11,7 @@ __all__ = [
     "DataError",
     "FitError",
     "FormulaError",
+    "NoMaximumError",
     "PriorError",
     "SpecError",
     "among",
@@ -39,6 +40,32 @@ class DataError(BayesmlmError):
 
 class FitError(BayesmlmError):
     """The model cannot be estimated, or a fit cannot answer what was asked of it."""
+
+
+class NoMaximumError(FitError):
+    """The likelihood has no maximum: fixed effects separate the responses, or these are all the same.
+
+    Attributes
+    ----------
+    reason : str
+        Which, as a clause.
+    terms : tuple of str
+        The fixed effects that separate the responses, a level in its brackets; empty where all responses are the same.
+
+    Examples
+    --------
+    >>> import bayesmlm as bm
+    >>> try:
+    ...     bm.Model("y ~ x", {"y": [0, 0, 1, 1], "x": [1.0, 2.0, 3.0, 4.0]}).fit_ml()
+    ... except bm.NoMaximumError as error:
+    ...     error.terms
+    ('x',)
+    """
+
+    def __init__(self, message: str, reason: str = "", terms: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.terms = tuple(terms)
 
 
 class ComparisonError(BayesmlmError):

@@ -1,18 +1,21 @@
-"""Fit: the one protocol every reading answers, and the tables they share."""
+"""Fit: the one protocol every reading answers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from statistics import NormalDist
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from bayesmlm.arguments import check_count, check_kind, check_level
 from bayesmlm.design import Design
-from bayesmlm.errors import DataError, FitError, among
-from bayesmlm.frames import level_text, row_labels, select
+from bayesmlm.errors import FitError, among
+from bayesmlm.estimands import ESTIMANDS, PredictionRows, prediction_rows
+from bayesmlm.facts.verbs import Facts
+from bayesmlm.frames import row_labels
+from bayesmlm.residuals import KINDS, residuals_of
 from bayesmlm.simulation import (
     Parameters,
     SimulationRows,
@@ -22,180 +25,32 @@ from bayesmlm.simulation import (
     simulate,
     simulation_rows,
 )
+from bayesmlm.tables import COMPONENTS, chosen_rows, labelled, labels, ranef_labels, wald_limits
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayesmlm.facts import Classification
-
-__all__ = ["Fit", "PredictionRows", "prediction_rows", "wald_limits"]
+# The names an engine needs to answer the protocol, from their own rooms.
+__all__ = [
+    "COMPONENTS",
+    "ESTIMANDS",
+    "Fit",
+    "PredictionRows",
+    "check_count",
+    "check_kind",
+    "check_level",
+    "chosen_rows",
+    "labelled",
+    "labels",
+    "prediction_rows",
+    "ranef_labels",
+    "wald_limits",
+]
 
 Array = np.ndarray[Any, Any]
 
-COMPONENTS = ("fixed", "sd", "cor", "residual", "scale", "alpha", "ranef")
-"""What a row of ``Fit.table()`` can be, in the order of the table."""
 
-ESTIMANDS = {
-    "conditional": "given the groups' own effects",
-    "typical": "in a group whose effects are zero",
-    "population": "averaged over the distribution of the group effects",
-}
-"""What a prediction can be of, in words."""
-
-
-def check_level(level: float) -> float:
-    """Refuse an interval level outside (0, 1)."""
-    if not isinstance(level, int | float | np.number) or not 0.0 < level < 1.0:
-        raise FitError(f"level should lie between 0 and 1, for example 0.95, not {level}")
-    return level
-
-
-def check_count(name: str, value: int) -> int:
-    """Refuse a number of replicates that is not 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise FitError(f"{name} should be 1 or more, not {value}")
-    return int(value)
-
-
-def check_kind(kind: str) -> str:
-    """Refuse a scale of predictions that does not exist."""
-    if kind not in ("response", "link"):
-        raise FitError(f'kind should be "response" or "link", not "{kind}"')
-    return kind
-
-
-def wald_limits(estimate: Array, std_error: Array, level: float) -> tuple[Array, Array]:
-    """Normal-theory limits.
-
-    Examples
-    --------
-    >>> low, high = wald_limits(np.zeros(1), np.ones(1), 0.95)
-    >>> round(float(high[0]), 2)
-    1.96
-    """
-    # The standard library's: scipy.special would take longer to import than a fit to run.
-    z = NormalDist().inv_cdf(0.5 + level / 2.0)
-    return estimate - z * std_error, estimate + z * std_error
-
-
-def labels(design: Design) -> list[tuple[str, str, str, str]]:
-    """(component, group, term, level) of every parameter, in table order."""
-    rows = [("fixed", "", term, "") for term in design.terms]
-    rows += [("sd", group.name, term, "") for group in design.groups for term in group.terms]
-    rows += [("cor", group.name, pair, "") for group in design.groups for pair in group.pairs]
-    rows += [("residual", "", "sigma", "")] if design.family.name == "gaussian" else []
-    return rows
-
-
-def ranef_labels(design: Design) -> list[tuple[str, str, str, str]]:
-    """(component, group, term, level) of every group effect, level by level."""
-    return [
-        ("ranef", group.name, term, level) for group in design.groups for level in group.levels for term in group.terms
-    ]
-
-
-def labelled(rows: Sequence[tuple[str, str, str, str]], columns: dict[str, Array]) -> pd.DataFrame:
-    """Put labels before columns of numbers: the shape of every table."""
-    import pandas as pd
-
-    names = pd.DataFrame(rows, columns=["component", "group", "term", "level"])
-    return names.assign(**columns)
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionRows:
-    """The rows to predict for, as arrays.
-
-    Attributes
-    ----------
-    X : ndarray, shape (m, p)
-    offset : ndarray, shape (m,)
-    codes : tuple of ndarray, shape (m,)
-        Per random-effect term; −1 for a group the model has not seen.
-    z : tuple of ndarray, shape (m, k)
-    """
-
-    X: Array
-    offset: Array
-    codes: tuple[Array, ...]
-    z: tuple[Array, ...]
-
-
-def prediction_rows(design: Design, newdata: Any, estimand: str, new_groups: str) -> PredictionRows:
-    """Bind new data (or the model's own rows) to a design.
-
-    Raises
-    ------
-    FitError
-        For an estimand or a rule that does not exist.
-    DataError
-        For a missing column, an unseen level, or a new group under ``new_groups="error"``, by name.
-    """
-    if estimand not in ESTIMANDS:
-        raise FitError(f'there is no estimand "{estimand}"; {among(estimand, ESTIMANDS)}')
-    if new_groups not in ("population", "zero", "error"):
-        raise FitError(f'new_groups should be "population", "zero" or "error", not "{new_groups}"')
-    groups = design.groups
-    if newdata is None:
-        return PredictionRows(design.X, design.offset, tuple(g.codes for g in groups), tuple(g.z for g in groups))
-    X, offset = design.fixed_matrix(newdata), design.offset_of(newdata)
-    if estimand == "typical":
-        return PredictionRows(X, offset, (), ())
-    if estimand == "population":
-        pairs = [(np.full(len(X), -1), design.group_columns(group, newdata)) for group in groups]
-    else:
-        pairs = [design.group_rows(group, newdata) for group in groups]
-        for group, (codes, _) in zip(groups, pairs, strict=True):
-            if new_groups == "error" and (codes < 0).any():
-                row = int(np.argmax(codes < 0))
-                level = ":".join(level_text(value) for value in select(newdata, group.factors).iloc[row])
-                raise DataError(
-                    f'new data: row {row} (counting from 0) is of {group.name} "{level}", which the model has not '
-                    f'seen; predict with new_groups="population" or "zero", or estimand="typical"'
-                )
-    return PredictionRows(X, offset, tuple(codes for codes, _ in pairs), tuple(z for _, z in pairs))
-
-
-def chosen_rows(rows: Sequence[tuple[str, str, str, str]], parm: str | Sequence[str] | None) -> list[int]:
-    """Places of the rows of a table that are of one of the components, groups or terms named; all without names.
-
-    Raises
-    ------
-    FitError
-        For a name that is none of them.
-
-    Examples
-    --------
-    >>> rows = [("fixed", "", "Intercept", ""), ("fixed", "", "age", ""), ("sd", "g", "Intercept", "")]
-    >>> chosen_rows(rows, "age"), chosen_rows(rows, ["sd", "age"]), chosen_rows(rows, "g")
-    ([1], [1, 2], [2])
-    """
-    if parm is None:
-        return list(range(len(rows)))
-    names = [parm] if isinstance(parm, str) else list(parm)
-    known = dict.fromkeys(row[place] for place in (0, 1, 2) for row in rows if row[place])
-    for name in names:
-        if name not in known:
-            raise FitError(f'parm: there is no component, group or term "{name}"; {among(name, known)}')
-    return [at for at, row in enumerate(rows) if set(names) & set(row[:3])]
-
-
-def _residuals(kind: str, y: Array, n: Array, mu: Array, weight: Array, family: str) -> Array:
-    """Residuals of counts y in n trials with mean μ per trial; NaN where there are no trials."""
-    poisson = family == "poisson"
-    if kind == "response":
-        return y / n - mu
-    if family == "gaussian":
-        return np.sqrt(weight) * (y - mu)
-    if kind == "pearson":
-        return np.sqrt(weight) * (y - n * mu) / np.sqrt(mu if poisson else n * mu * (1.0 - mu))
-    from scipy.special import xlogy
-
-    part = xlogy(y, y / (n * mu)) + (mu - y if poisson else xlogy(n - y, (n - y) / (n * (1.0 - mu))))
-    return np.sign(y - n * mu) * np.sqrt(np.maximum(2.0 * weight * part, 0.0))
-
-
-class Fit(ABC):
+class Fit(Facts, ABC):
     """A fitted model.  It exists only when it is fitted, is frozen, and keeps a reference to its model.
 
     Every reading (likelihood, posterior, population) answers the same verbs with the same labels.
@@ -455,16 +310,15 @@ class Fit(ABC):
         """
         import pandas as pd
 
-        kinds = ("pearson", "deviance", "response", "simulated")
-        if kind not in kinds:
-            raise FitError(f'there are no "{kind}" residuals; {among(kind, kinds)}')
+        if kind not in KINDS:
+            raise FitError(f'there are no "{kind}" residuals; {among(kind, KINDS)}')
         design = self.design
         if kind == "simulated":
             return pd.Series(self._simulated(seed, simulations, groups), index=self._index(), name="simulated_residual")
         y, n, mu = design.response.y, design.response.trials, self.fitted()
         weight = design.weights
         with np.errstate(invalid="ignore", divide="ignore"):
-            values = _residuals(kind, y, n, mu, weight, design.family.name)
+            values = residuals_of(kind, y, n, mu, weight, design.family.name)
         return pd.Series(values, index=self._index(), name=f"{kind}_residual")
 
     def _simulated(self, seed: int | None, simulations: int, groups: str) -> Array:
@@ -491,203 +345,34 @@ class Fit(ABC):
         """Expected responses (per trial) of the model's own rows, shape (draws, n)."""
         return self.predict(estimand=estimand).estimate.to_numpy()[None, :]
 
-    def r2(self, kind: str | None = None, interval: str | None = None, level: float = 0.95, **options: Any) -> Any:
-        """Nakagawa's R² on the link scale (Nakagawa, Johnson & Schielzeth, 2017).
+    def summary(self, style: str | None = None, df: str | None = None) -> str:
+        """The fit as text, laid out as lme4's users expect.
 
         Parameters
         ----------
-        kind : {"theoretical", "delta", "observation", "lognormal", "trigamma"}, optional
-            The residual variance.  ``theoretical`` is the link's own (π²/3 for the logit), and the default of binary
-            responses; ``delta`` that of one observation by the delta method, at the mean of the model without
-            predictors; for counts also ``lognormal``, ln(1 + 1/λ), and ``trigamma``, their default, which is exact.
-            ``observation`` is the best of these that the family has.  A Gaussian model has its σ².  Of a binary
-            response it is the variance of one trial, however many a row counts.
-        interval : {"bootstrap", "posterior"}, optional
-            With limits: by a parametric bootstrap of a likelihood, over the draws of a posterior.
-        level : float
-        **options
-            ``n, seed, workers`` of the bootstrap.
-
-        Returns
-        -------
-        pandas.Series or pandas.DataFrame
-            ``marginal`` (fixed effects alone) and ``conditional`` (groups included); of a posterior the means over
-            its draws.  With an interval a table ``estimate, std_error, conf_low, conf_high``.  ``attrs`` names the
-            residual variance.
+        style : {"full", "concise"}, optional
+        df : {"satterthwaite"}, optional
+            Of a Gaussian model fitted by likelihood: t tests of the fixed effects, as lmerTest lays them out.
 
         Raises
         ------
         FitError
-            For a kind the family does not have, or an interval the fit does not have.
+            For a style that does not exist, and degrees of freedom that the fit has not.
 
         Examples
         --------
         >>> import bayesmlm as bm
-        >>> m = bm.Model("use ~ age*ch + I(age^2) + urban + (1 | urban:district)", bm.load_dataset("contraception"))
-        >>> fit = m.fit_ml()
-        >>> fit.r2().round(2).tolist(), fit.r2("delta").round(2).tolist()
-        ([0.12, 0.2], [0.1, 0.17])
-        >>> fit.r2().attrs["residual"]
-        "π²/3, the logit's own"
+        >>> m = bm.Model("Reaction ~ Days + (Days | Subject)", bm.load_dataset("sleepstudy"), family="gaussian")
+        >>> text = m.fit_ml(reml=True).summary(df="satterthwaite")
+        >>> print(text[text.index("Fixed") : text.index("Correlation")].rstrip())
+        Fixed effects:
+                  Estimate Std. Error   df t value Pr(>|t|)
+        Intercept  251.405      6.825 17.0  36.838   <2e-16
+        Days        10.467      1.546 17.0   6.771 3.26e-06
         """
-        from bayesmlm.facts import r2
-
-        return r2(self, kind, interval, level, options)
-
-    def icc(self, kind: str | None = None, interval: str | None = None, level: float = 0.95, **options: Any) -> Any:
-        """Intraclass correlation of each grouping, adjusted for the fixed effects, on the link scale.
-
-        The share of a grouping in the variance that the fixed effects leave.  Where slopes vary, its variance is the
-        mean over the rows (Johnson, 2014).
-
-        Parameters
-        ----------
-        kind, interval, level, **options
-            As in :meth:`r2`.
-
-        Examples
-        --------
-        >>> import bayesmlm as bm
-        >>> fit = bm.Model("use ~ age + (1 | district)", bm.load_dataset("contraception")).fit_ml()
-        >>> fit.icc().round(3).to_dict()
-        {'district': 0.07}
-        """
-        from bayesmlm.facts import icc
-
-        return icc(self, kind, interval, level, options)
-
-    def mor(self, interval: str | None = None, level: float = 0.95, **options: Any) -> Any:
-        """Median odds ratio of each grouping: exp(√(2 σ²) Φ⁻¹(0.75)) (Larsen & Merlo, 2005).
-
-        Of two people alike but for their groups, chosen at random, the odds of the one in the group of higher odds
-        over those of the other, at the median.  Where slopes vary, σ² is the mean over the rows.
-
-        Parameters
-        ----------
-        interval, level, **options
-            As in :meth:`r2`.
-
-        Raises
-        ------
-        FitError
-            For a link other than the logit.
-
-        Examples
-        --------
-        >>> import bayesmlm as bm
-        >>> fit = bm.Model("use ~ age + (1 | district)", bm.load_dataset("contraception")).fit_ml()
-        >>> fit.mor().round(3).to_dict()
-        {'district': 1.609}
-        """
-        from bayesmlm.facts import mor
-
-        return mor(self, interval, level, options)
-
-    def dispersion(self, interval: str | None = None, level: float = 0.95, **options: Any) -> Any:
-        """Pearson's χ² over its degrees of freedom, at the fitted values given the groups' own effects.
-
-        A ratio well above 1 is over-dispersion: counts vary more than the family allows.  Of single 0/1 answers it
-        says nothing.
-
-        Parameters
-        ----------
-        interval, level, **options
-            As in :meth:`r2`.
-
-        Returns
-        -------
-        pandas.Series or pandas.DataFrame
-            ``chisq, df, ratio, p_value``; of a posterior the means over its draws, without a p-value.
-
-        Raises
-        ------
-        FitError
-            For a Gaussian model, whose dispersion is its residual variance.
-
-        Examples
-        --------
-        >>> import bayesmlm as bm
-        >>> fit = bm.Model("cbind(incidence, size - incidence) ~ period + (1 | herd)", bm.load_dataset("cbpp")).fit_ml()
-        >>> fit.dispersion().round(2).to_dict()
-        {'chisq': 63.08, 'df': 51.0, 'ratio': 1.24, 'p_value': 0.12}
-        """
-        from bayesmlm.facts import dispersion
-
-        return dispersion(self, interval, level, options)
-
-    def classification(
-        self, threshold: float = 0.5, estimand: str = "conditional", interval: str | None = None, level: float = 0.95,
-        **options: Any,
-    ) -> Classification:  # fmt: skip
-        """Confusion table and rates of classifying the model's own rows.
-
-        Those of a posterior are means over its draws, each of which classifies a little worse than their mean would.
-
-        Parameters
-        ----------
-        threshold : float
-            An event is predicted where its probability is above.
-        estimand : {"conditional", "typical", "population"}
-            Which probabilities; see :meth:`predict`.
-        interval, level, **options
-            As in :meth:`r2`; of the rates.
-
-        Returns
-        -------
-        Classification
-            With a ``table`` (observed by row, predicted by column) and named ``rates``.
-
-        Raises
-        ------
-        FitError
-            For a response that is not binary.
-
-        Examples
-        --------
-        >>> import bayesmlm as bm
-        >>> m = bm.Model("use ~ age*ch + I(age^2) + urban + (1 | urban:district)", bm.load_dataset("contraception"))
-        >>> found = m.fit_ml().classification()
-        >>> found.table.to_numpy().tolist()
-        [[975, 200], [399, 360]]
-        >>> found.rates.round(4).to_dict()  # doctest: +NORMALIZE_WHITESPACE
-        {'accuracy': 0.6903, 'sensitivity': 0.4743, 'specificity': 0.8298, 'ppv': 0.6429, 'npv': 0.7096}
-        """
-        from bayesmlm.facts import classification
-
-        return classification(self, threshold, estimand, interval, level, options)
-
-    def auc(
-        self, estimand: str = "conditional", interval: str | None = None, level: float = 0.95, **options: Any
-    ) -> Any:
-        """Area under the ROC curve, on the model's own rows.
-
-        The probability that a row with the event is given a higher probability than one without, ties counted half.
-
-        Parameters
-        ----------
-        estimand, interval, level, **options
-            As in :meth:`classification`.
-
-        Returns
-        -------
-        float or pandas.DataFrame
-
-        Examples
-        --------
-        >>> import bayesmlm as bm
-        >>> m = bm.Model("use ~ age*ch + I(age^2) + urban + (1 | urban:district)", bm.load_dataset("contraception"))
-        >>> round(m.fit_ml().auc(), 4)
-        0.7466
-        """
-        from bayesmlm.facts import auc
-
-        return auc(self, estimand, interval, level, options)
-
-    def summary(self, style: str | None = None) -> str:
-        """The fit as text, laid out as lme4's users expect."""
         from bayesmlm.summary import summarise
 
-        return summarise(self, style)
+        return summarise(self, style, df)
 
     def __repr__(self) -> str:
         words = dict.fromkeys([self.name, self.design.formula.text])

@@ -75,10 +75,11 @@ def _kind(fit: Any) -> str:
     return f"{how} ({approximations.get(points, f'adaptive Gauss-Hermite quadrature, {points} points')})"
 
 
-def _head(fit: Any) -> list[str]:
+def _head(fit: Any, table: pd.DataFrame) -> list[str]:
     design = fit.design
     family = [] if _is_gaussian(fit) else [f" Family: {design.family}"]
-    lines = [_kind(fit), *family, f"Formula: {design.formula.text}"]
+    tested = ". t tests use Satterthwaite's method" if "df" in table else ""
+    lines = [f"{_kind(fit)}{tested}", *family, f"Formula: {design.formula.text}"]
     if design.response.event:
         lines.append(f"  Event: {design.response.name} = {design.response.event}")
     return lines
@@ -146,7 +147,7 @@ def _residual(fit: Any) -> str:
 
 
 def _fixed_effects(fit: Fit, table: pd.DataFrame) -> str:
-    # lme4 gives no p-value for a Gaussian model; a posterior has intervals.
+    # lme4 gives no p-value for a Gaussian model, lmerTest one with degrees of freedom; a posterior has intervals.
     columns = {
         "ml": {"Estimate": "estimate", "Std. Error": "std_error", "z value": "statistic", "Pr(>|z|)": "p_value"},
         "map": {"Mode": "estimate", "Std. Error": "std_error", "2.5 %": "conf_low", "97.5 %": "conf_high"},
@@ -157,7 +158,10 @@ def _fixed_effects(fit: Fit, table: pd.DataFrame) -> str:
     )  # fmt: skip
     if fit.engine == "ml" and _is_gaussian(fit):
         columns = {"Estimate": "estimate", "Std. Error": "std_error", "t value": "statistic"}
-    form = {"statistic": ".3f", "rhat": ".3f", "ess_bulk": ".0f", "ess_tail": ".0f"}
+    if "df" in table:
+        columns = {"Estimate": "estimate", "Std. Error": "std_error", "df": "df", "t value": "statistic",
+                   "Pr(>|t|)": "p_value"}  # fmt: skip
+    form = {"df": ".1f", "statistic": ".3f", "rhat": ".3f", "ess_bulk": ".0f", "ess_tail": ".0f"}
     fixed = table[table.component == "fixed"].to_dict("records")
     if not fixed:
         return ""
@@ -206,9 +210,8 @@ def _criteria(fit: Any) -> str:
     return block
 
 
-def _full(fit: Any) -> str:
-    table = fit.table()
-    parts = ["\n".join(_head(fit))]
+def _full(fit: Any, table: pd.DataFrame) -> str:
+    parts = ["\n".join(_head(fit, table))]
     if not _is_sampled(fit):
         parts += [_criteria(fit), _scaled_residuals(fit)]
     above = _random_effects(fit, table) if fit.design.groups else _residual(fit) if _is_gaussian(fit) else ""
@@ -219,8 +222,7 @@ def _full(fit: Any) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _concise(fit: Any) -> str:
-    table = fit.table()
+def _concise(fit: Any, table: pd.DataFrame) -> str:
     facts = [
         ["Observations", str(fit.nobs)],
         ["Response", fit.design.response.name],
@@ -250,18 +252,20 @@ def _concise(fit: Any) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def summarise(fit: Fit, style: str | None = None) -> str:
+def summarise(fit: Fit, style: str | None = None, df: str | None = None) -> str:
     """Text of a fit.
 
     Parameters
     ----------
     fit : Fit
     style : {"full", "concise"}, optional
+    df : {"satterthwaite"}, optional
+        Of a Gaussian model: t tests of the fixed effects, laid out as lmerTest does.
 
     Raises
     ------
     FitError
-        For a style that does not exist.
+        For a style that does not exist, and degrees of freedom that the fit has not.
 
     Examples
     --------
@@ -273,4 +277,5 @@ def summarise(fit: Fit, style: str | None = None) -> str:
     style = style or "full"
     if style not in STYLES:
         raise FitError(f'there is no summary style "{style}"; {among(style, STYLES)}')
-    return _full(fit) if style == "full" else _concise(fit)
+    table = fit.table(df=df)
+    return _full(fit, table) if style == "full" else _concise(fit, table)

@@ -139,6 +139,24 @@ def test_what_cannot_be_compared_is_refused_in_words(ladder, posterior, data):
         bm.anova()
 
 
+@pytest.mark.parametrize("verb", [bm.anova, bm.compare, bm.side_by_side])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (3, "3"),
+        ("m_01", "'m_01'"),
+        (None, "None"),
+        ([], "a list: give them one by one"),
+        (bm.Model("use ~ 1", {"use": [0, 1]}), "a Model"),
+    ],
+)
+def test_what_is_no_fit_is_refused_in_words(verb, given, said, ladder):
+    for fits in ((given,), (ladder["m_01"], given)):
+        with pytest.raises(bm.FitError) as refused:
+            verb(*fits)
+        assert str(refused.value) == f"{verb.__name__} takes fits, such as model.fit_ml() gives, not {said}"
+
+
 def test_a_posterior_names_what_to_use_instead_of_aic(posterior):
     for name in ("aic", "aicc", "bic", "loglik", "deviance"):
         with pytest.raises(bm.FitError, match=r"use bm\.compare"):

@@ -142,6 +142,27 @@ def test_determined_columns_have_no_degrees_of_freedom(toy):
     assert np.isnan(table.p_value["x"])
 
 
+def test_determined_columns_have_no_f_test(toy):
+    table = rows(bm.drop1(Model("z ~ x + I(2 * x) + f", toy, "gaussian").fit_ml(), df="satterthwaite"))
+    assert table.df.tolist() == [0, 0, 2]
+    assert table.p_value.isna().tolist() == [True, True, False]
+    plain = rows(bm.drop1(Model("z ~ x + f", toy, "gaussian").fit_ml(), df="satterthwaite"))
+    assert table.statistic["f"] == pytest.approx(plain.statistic["f"], rel=1e-9)
+
+
+@pytest.mark.parametrize(("big", "small"), [("x*f", "x + f"), ("0 + f + x:f", "0 + f"), ("x + f:x", "x")])
+def test_f_tests_of_linear_models_are_those_of_the_sums_of_squares(big, small, toy):
+    """However factors are coded: F of the residual sums of squares of two least-squares fits."""
+    fit, less = (Model(f"z ~ {fixed}", toy, "gaussian").fit_ml(reml=True) for fixed in (big, small))
+    (rest, rss), (more_rest, more_rss) = (
+        (n := each.nobs - len(each.design.terms), n * each.sigma**2) for each in (fit, less)
+    )
+    (row,) = bm.drop1(fit, df="satterthwaite").to_dict("records")
+    df = more_rest - rest
+    assert [row["df"], row["df_denom"]] == pytest.approx([df, rest])
+    assert row["statistic"] == pytest.approx((more_rss - rss) / df / (rss / rest), rel=1e-8)
+
+
 def test_columns_whose_names_need_quotes(toy):
     renamed = toy.rename(columns={"x": "my x", "h": "my h", "y": "a ~ y"})
     table = rows(bm.drop1(Model("`a ~ y` ~ `my x` + f + (`my x` | `my h`)", renamed).fit_ml(), part="all"))
@@ -155,8 +176,9 @@ def test_bad_questions(m_05, contraception, toy):
         bm.drop1(m_05, part="fixde")
     with pytest.raises(bm.ComparisonError, match="m_05 is a posterior mode: a likelihood-ratio test needs maximised"):
         bm.drop1(m_05.model.fit_map())
-    with pytest.raises(bm.ComparisonError, match="drop1 takes a fit, not a Model"):
-        bm.drop1(m_05.model)
+    for given, said in ((m_05.model, "a Model"), (3, "3")):
+        with pytest.raises(bm.FitError, match=f"^drop1 takes fits, such as model.fit_ml\\(\\) gives, not {said}$"):
+            bm.drop1(given)
     null = Model("y ~ 1", toy, name="null").fit_ml()
     with pytest.raises(bm.ComparisonError, match="null has no fixed effect to leave out"):
         bm.drop1(null)

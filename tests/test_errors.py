@@ -1,10 +1,12 @@
 """Messages."""
 
+import pickle
+
 import pytest
 
 import bayesmlm
 from bayesmlm import errors
-from bayesmlm.errors import BayesmlmError, among
+from bayesmlm.errors import BayesmlmError, NoMaximumError, among
 
 
 @pytest.mark.parametrize("name", [name for name in errors.__all__ if name != "among"])
@@ -12,6 +14,12 @@ def test_every_error_is_of_one_family_and_public(name):
     assert issubclass(getattr(errors, name), BayesmlmError)
     assert issubclass(getattr(errors, name), ValueError)
     assert getattr(bayesmlm, name) is getattr(errors, name)
+
+
+def test_what_has_no_maximum_says_so_in_other_processes_too():
+    error = NoMaximumError("x separates y; leave it out", "x separates y", ["x"])
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.reason, again.terms) == ("x separates y; leave it out", "x separates y", ("x",))
 
 
 def test_among_suggests_the_closest():

@@ -10,7 +10,8 @@ from scipy.stats import multivariate_normal
 
 from bayesmlm.errors import FitError
 from bayesmlm.laplace.covariance import factors
-from bayesmlm.ml import gaussian, glm
+from bayesmlm.ml import glm
+from bayesmlm.ml import linear as linear_model
 from bayesmlm.ml.penalty import Penalty
 from bayesmlm.model import Model
 from tests.likelihood_reference import REFERENCE, check_effects, check_errors, check_estimates, fit_of, table_of
@@ -167,16 +168,16 @@ def test_errors_of_variances_are_of_the_curvature(formula, reml, table):
 def test_gradients_are_exact(seed, formula, reml, table):
     """Profiled, with nothing profiled out, and with priors: fourth-order differences, good to 1e-8 of the scale."""
     design = Model(formula, table, "gaussian", weights="w", freq="reps").design
-    linear = gaussian._linear(design, glm.read_rows(design))
+    linear = linear_model.read_linear(design, glm.read_rows(design))
     rng = np.random.default_rng(seed)
     size = sum(k * (k + 1) // 2 for k in linear.columns)
     # Away from 0, where the logarithm of a prior is no polynomial.
     theta = rng.choice([-1.0, 1.0], size) * rng.uniform(0.3, 1.5, size)
     at = np.concatenate([linear.centre + 0.5 * rng.normal(size=len(linear.centre)), theta, [0.3 * rng.normal()]])
     for objective, x in (
-        (gaussian._profiled(linear, reml), theta),
-        (gaussian.full_likelihood(design), at),
-        (gaussian._unprofiled(linear, Penalty.of(design)), at),
+        (linear_model.profiled(linear, reml), theta),
+        (linear_model.full_likelihood(design), at),
+        (linear_model.unprofiled(linear, Penalty.of(design)), at),
     ):
         exact = objective(x)[1]
         numeric = by_differences(lambda v, f=objective: f(v)[0], x)

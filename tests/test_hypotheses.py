@@ -10,6 +10,7 @@ from bayesmlm.errors import FitError
 from bayesmlm.hypotheses import joint_wald, read_hypotheses, spellings, wald
 from bayesmlm.model import Model
 from tests.conftest import refusal
+from tests.troubles import one_effect_twice
 
 ROWS = [
     *(
@@ -246,19 +247,50 @@ def test_the_end_of_a_range_is_no_wald_test(slopes):
     assert table.p_value.isna().tolist() == [True, True, False]
     assert table.statistic.isna().tolist() == [True, True, False]
     assert table.std_error.notna().all()
-    assert table.attrs["notes"][0].startswith("sd(district) > 0: no test, it puts a standard deviation at 0, the end")
+    assert table.attrs["notes"][0] == (
+        "sd(district) > 0: no test, it puts a standard deviation at 0, the end of its range; bm.drop1() and bm.anova() "
+        "test that."
+    )
     assert "a correlation at ±1" in table.attrs["notes"][1]
     with pytest.raises(FitError, match=r"bm\.anova\(\) or bm\.drop1\(\)"):
         slopes.hypothesis(["sd(district) = 0", "age = 0"], joint=True)
 
 
 def test_a_standard_deviation_at_zero_spoils_only_itself():
+    """What is estimated at the end of its range has no standard error, and no test of any value, not only of 0."""
     data = {"g": np.repeat(np.arange(12), 10), "x": np.tile(np.linspace(0, 1, 10), 12)}
     data["y"] = np.tile([0, 1, 0, 0, 1, 1, 0, 1, 1, 1], 12)
     fit = Model("y ~ x + (1 | g)", data).fit_ml()
     assert fit.varcorr().sd[0] == 0.0
-    table = fit.hypothesis(["x = 0", "sd(g) = 1"])
+    table = fit.hypothesis(["x = 0", "sd(g) = 1", "sd(g) - x < 2"])
     assert table.std_error[0] == pytest.approx(fit.table().std_error[1])
+    assert table.estimate.tolist() == pytest.approx([fit.fixef()["x"], -1.0, -fit.fixef()["x"] - 2.0])
+    for column in ("std_error", "conf_low", "conf_high", "statistic", "p_value"):
+        assert table[column].isna().tolist() == [False, True, True]
+    assert table.attrs["notes"] == [
+        f"{text}: no test, sd(g) is estimated at the end of its range, where there is no standard error; bm.drop1() and "
+        f"bm.anova() compare models."
+        for text in ("sd(g) = 1", "sd(g) - x < 2")
+    ]
+    with pytest.raises(FitError) as refused:
+        fit.hypothesis(["x = 0", "sd(g) = 1"], joint=True)
+    assert str(refused.value) == (
+        '"sd(g) = 1" cannot be tested by Wald: sd(g) is estimated at the end of its range, where there is no standard '
+        "error; compare the models by bm.anova() or bm.drop1()"
+    )
+
+
+def test_a_correlation_of_one_has_no_test_and_its_standard_deviations_have():
+    fit = Model("y ~ x + (x | g)", one_effect_twice(-1)).fit_ml()
+    table = fit.table().set_index(["component", "term"])
+    assert table.estimate["cor", "Intercept,x"] == pytest.approx(-1.0, abs=1e-4)
+    found = fit.hypothesis(["cor(g, Intercept, x) = 0", "sd(g) = 1", "sd(g) = sd(g, x)"])
+    assert found.p_value.isna().tolist() == [True, False, False]
+    assert found.std_error[1] == pytest.approx(table.std_error["sd", "Intercept"])
+    (note,) = found.attrs["notes"]
+    assert note.startswith(
+        "cor(g, Intercept, x) = 0: no test, cor(g, Intercept, x) is estimated at the end of its range"
+    )
 
 
 def test_joint_tests_count_what_is_independent(m_01):
@@ -326,10 +358,11 @@ def test_the_evidence_for_a_point_is_the_ratio_of_densities(posterior):
     assert row.probability == pytest.approx(row.evidence_ratio / (1 + row.evidence_ratio))
     assert posterior.hypothesis("2 * urban[Y] = 1.4").evidence_ratio[0] == pytest.approx(row.evidence_ratio)
     assert posterior.hypothesis("urban[Y] = -1").evidence_ratio[0] < 0.01
-    both = posterior.hypothesis("urban[Y] = ch[Y] + 0.2").iloc[0]
+    # Of two terms, again where there are draws enough to say.
+    both = posterior.hypothesis("urban[Y] = ch[Y] - 0.2").iloc[0]
     sd = float(posterior.design.priors.fixed[2]["sd"])
-    d = posterior._values()[:, 1] - posterior._values()[:, 2] - 0.2
-    density = norm.pdf(0.2, 0.5, np.hypot(0.5, sd))
+    d = posterior._values()[:, 1] - posterior._values()[:, 2] + 0.2
+    density = norm.pdf(-0.2, 0.5, np.hypot(0.5, sd))
     assert both.evidence_ratio == pytest.approx(norm.pdf(0, d.mean(), d.std()) / density, rel=0.15)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from bayesmlm.laplace import covariance, lmm, pls
 from bayesmlm.laplace.layout import RandomTerm, block_structure
-from bayesmlm.ml import gaussian
+from bayesmlm.ml import linear as linear_model
 from tests.structures import STRUCTURES, by_differences, dense_columns, flat, structure_of
 
 
@@ -38,11 +38,11 @@ class Problem:
         return np.diag(1.0 / self.w[self.blocks.order]) + M @ M.T
 
     def objective(self, reml):
-        linear = gaussian._Linear(
+        linear = linear_model.Linear(
             self.blocks, self.profile, self.products.right, self.columns, np.zeros(3), float(len(self.w)),
             float(np.log(self.w).sum()), 0.0,
         )  # fmt: skip
-        return gaussian._profiled(linear, reml)
+        return linear_model.profiled(linear, reml)
 
 
 @pytest.fixture(params=STRUCTURES)

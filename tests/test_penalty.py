@@ -10,7 +10,8 @@ from bayesmlm.laplace.covariance import factors, sd_cor, theta_size
 from bayesmlm.ml import glm, integrated
 from bayesmlm.ml.penalty import Penalty
 from bayesmlm.model import Model
-from bayesmlm.priors import ResolvedPriors, parse_prior
+from bayesmlm.prior_rules import ResolvedPriors
+from bayesmlm.priors import parse_prior
 from tests.likelihood_reference import model_of, table_of
 from tests.structures import by_differences
 

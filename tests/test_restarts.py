@@ -89,19 +89,32 @@ def moved(fit, by=0.5):
     return replace(fit.solution, optimum=replace(optimum, x=x, value=-1e9, converged=False))
 
 
-@pytest.mark.parametrize("options", [{}, {"n_agq": 9}, {"n_agq": 0}, {"map": True}])
-def test_the_better_fit_is_a_whole_fit(options, toy):
+@pytest.mark.parametrize(
+    ("formula", "family", "options"),
+    [
+        ("y ~ x + (1 | g)", "bernoulli", {}),
+        ("y ~ x + (1 | g)", "bernoulli", {"n_agq": 9}),
+        ("y ~ x + (1 | g)", "bernoulli", {"n_agq": 0}),
+        ("y ~ x + (1 | g)", "bernoulli", {"map": True}),
+        ("y ~ x", "bernoulli", {"map": True}),
+        ("z ~ x + (1 | g) + (1 | h)", "gaussian", {}),
+        ("z ~ x + (1 | g)", "gaussian", {"reml": True}),
+        ("z ~ x + (1 | g)", "gaussian", {"map": True}),
+        ("z ~ x", "gaussian", {"map": True}),
+    ],
+)
+def test_the_better_fit_is_a_whole_fit(formula, family, options, toy):
     """Started away from the maximum, the search comes back with everything the fit itself has."""
-    model = Model("y ~ x + (1 | g)", toy)
+    model = Model(formula, toy, family)
     fit = model.fit_map() if options.get("map") else model.fit_ml(**options)
     _, values, better = search_again(fit.design, moved(fit), 3, 1)
     assert len(values) == 3
     again = type(fit)(model, better)
-    for name in ("beta", "theta", "loglik", "null_loglik", "log_prior", "linear_predictor"):
+    for name in ("beta", "theta", "sigma", "loglik", "null_loglik", "log_prior", "linear_predictor"):
         np.testing.assert_allclose(getattr(better, name), getattr(fit.solution, name), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(again.vcov(), fit.vcov(), rtol=1e-3)
     np.testing.assert_allclose(again.table(ranef=True).std_error, fit.table(ranef=True).std_error, rtol=1e-3)
-    assert (better.n_agq, better.information, better.reml) == (fit.solution.n_agq, "observed", False)
+    assert (better.n_agq, better.information, better.reml) == (fit.solution.n_agq, "observed", fit.solution.reml)
     assert again.diagnostics().ok == fit.diagnostics().ok
 
 

@@ -1,12 +1,17 @@
 """Satterthwaite's degrees of freedom against lmerTest, and where there are none."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy.stats import t as student
 
 from bayesmlm.datasets import load_dataset
-from bayesmlm.errors import FitError
-from bayesmlm.ml.satterthwaite import fixed_variance
+from bayesmlm.deletion import drop1
+from bayesmlm.errors import ComparisonError, FitError
+from bayesmlm.ml.satterthwaite import FixedVariance, fixed_variance
 from bayesmlm.model import Model
 from tests.likelihood_reference import table_of
 
@@ -16,8 +21,15 @@ NAMES = [
 ]  # fmt: skip
 
 
+FTESTS = json.loads((Path(__file__).parent / "reference" / "ftests.json").read_text(encoding="utf-8"))
+"""What lmerTest says of several fixed effects at once; see ``reference/ftests.R``."""
+
+
 def fit_of(entry):
-    data = load_dataset(entry["data"]) if entry["data"] == "exam" else table_of(entry["data"])
+    data = load_dataset("exam") if entry["data"] == "exam" else table_of(entry["data"].removesuffix("_cut"))
+    if entry["data"] == "pastes_cut":
+        data = data.assign(turn=np.resize(["x", "y"], len(data)))
+        data = data[~((data.cask == "c") & data.batch.isin(["A", "B", "C"]))]
     if entry["data"] == "sleepstudy":
         n = len(data)
         data = data.assign(w=np.resize([1.0, 2.0, 0.5], n), o=np.resize([0.0, 10.0, -5.0, 20.0], n))
@@ -52,6 +64,64 @@ def test_contrasts_are_lmertest_s(name, around):
     expected = [entry["contrast"][key] for key in ("estimate", "se", "df")]
     assert [row.estimate, row.std_error, row.df] == pytest.approx(expected, rel=1e-6)
     assert row.p_value == pytest.approx(entry["contrast"]["p"], rel=2e-5)
+
+
+JOINT = [(name, i) for name, entry in FTESTS.items() if name != "_note" for i in range(len(entry["joint"]))]
+
+
+@pytest.mark.parametrize(("name", "place"), JOINT)
+def test_joint_tests_are_lmertest_s(name, place):
+    """As far as its numerical derivatives go; the farthest it is off is 2e-6, in a p-value 2e-5."""
+    expected = FTESTS[name]["joint"][place]
+    (row,) = fit_of(FTESTS[name]).hypothesis(expected["text"], joint=True, df="satterthwaite").to_dict("records")
+    assert list(row) == ["hypothesis", "statistic", "df", "df_denom", "p_value"]
+    assert row["df"] == expected["df"]
+    assert row["df_denom"] == pytest.approx(expected["df_denom"], rel=1e-6)
+    assert row["statistic"] == pytest.approx(expected["f"], rel=2e-6)
+    assert row["p_value"] == pytest.approx(expected["p"], rel=2e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in FTESTS if name != "_note"])
+def test_dropped_terms_are_lmertest_s(name):
+    """The same bounds; R names a product of two terms as the formula does."""
+    expected, table = FTESTS[name]["dropped"], drop1(fit_of(FTESTS[name]), df="satterthwaite")
+    assert table.columns.tolist() == ["term", "df", "df_denom", "statistic", "p_value"]
+    assert table.term.tolist() == expected["term"]
+    np.testing.assert_array_equal(table.df, expected["df"])
+    np.testing.assert_allclose(table.df_denom, expected["df_denom"], rtol=1e-6)
+    np.testing.assert_allclose(table.statistic, expected["f"], rtol=2e-6)
+    np.testing.assert_allclose(table.p_value, expected["p"], rtol=2e-5)
+    assert table.attrs["distribution"][0] == f"F({table.df[0]}, {table.df_denom[0]:.1f})"
+
+
+def test_one_hypothesis_at_once_is_that_hypothesis(sleepstudy):
+    """F with one degree of freedom is t squared."""
+    fit = Model("Reaction ~ Days + (1 | Subject)", sleepstudy, family="gaussian").fit_ml(reml=True)
+    one = fit.hypothesis("Days = 9", df="satterthwaite").iloc[0]
+    joint = fit.hypothesis(["Days = 9", "2 * Days = 18"], joint=True, df="satterthwaite").iloc[0]
+    assert joint.df == 1
+    assert [joint.statistic, joint.df_denom] == pytest.approx([one.statistic**2, one.df], rel=1e-9)
+    assert joint.p_value == pytest.approx(one.p_value, rel=1e-9)
+
+
+def test_without_groups_f_is_exact(sleepstudy):
+    """R's anova of two linear models: F with the residual's own degrees of freedom."""
+    fit = Model("Reaction ~ Days + I(Days^2)", sleepstudy, family="gaussian").fit_ml(reml=True)
+    row = fit.hypothesis(["Days = 0", "I(Days^2) = 0"], joint=True, df="satterthwaite").iloc[0]
+    ols = sm.OLS(sleepstudy.Reaction, np.column_stack([np.ones(180), sleepstudy.Days, sleepstudy.Days**2])).fit()
+    assert [row.df, row.df_denom] == pytest.approx([2, 177])
+    assert [row.statistic, row.p_value] == pytest.approx([ols.fvalue, ols.f_pvalue], rel=1e-8)
+
+
+def test_few_degrees_of_freedom_leave_f_the_least():
+    """Combinations of 2 and of 50 degrees of freedom: the first has no mean of its own."""
+    A, d = np.diag([0.5, 0.02]), np.eye(2)
+    V = FixedVariance(np.eye(2), np.array([np.diag(d[0]), np.diag(d[1])]), 2.0 * A, np.inf)
+    assert V.degrees_of_freedom(np.eye(2)).tolist() == pytest.approx([2.0, 50.0])
+    assert V.joint_degrees_of_freedom(np.eye(2)) == 2.0
+    more = FixedVariance(V.covariance, V.slopes, np.diag([2.0 / 4.0, 2.0 / 10.0]), np.inf)
+    # Σ ν / (ν − 2) = 4/2 + 10/8, by hand.
+    assert more.joint_degrees_of_freedom(np.eye(2)) == pytest.approx(2 * 3.25 / 1.25)
 
 
 def test_a_linear_model_has_its_residual_s(sleepstudy):
@@ -124,5 +194,11 @@ def test_where_there_are_none(contraception, sleepstudy):
         model.fit_ml().table(df="kenward")
     with pytest.raises(FitError, match=r'degrees of freedom are of fixed effects; "sd\(Subject\) = Days" is not'):
         model.fit_ml().hypothesis("sd(Subject) = Days", df="satterthwaite")
-    with pytest.raises(FitError, match="a joint test is on χ²"):
-        model.fit_ml().hypothesis(["Days = 0"], joint=True, df="satterthwaite")
+    with pytest.raises(FitError, match=r'degrees of freedom are of fixed effects; "sd\(Subject\) = Days" is not'):
+        model.fit_ml().hypothesis(["sd(Subject) = Days"], joint=True, df="satterthwaite")
+    with pytest.raises(FitError, match=r"the bernoulli .* family has none"):
+        glmm.hypothesis(["age = 0", "Intercept = 0"], joint=True, df="satterthwaite")
+    with pytest.raises(FitError, match="its statistic is z"):
+        drop1(glmm, df="satterthwaite")
+    with pytest.raises(ComparisonError, match='F tests are of fixed effects: give df= with part="fixed"'):
+        drop1(model.fit_ml(), part="all", df="satterthwaite")

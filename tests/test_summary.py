@@ -149,3 +149,17 @@ def test_the_concise_summary_of_reml(sleep):
     assert ["Subject", "Days", "5.92", "18", "0.72"] in rows
     assert ["Residual", "25.59"] in rows
     assert ["R²", "(total)", "0.80"] in rows
+
+
+def test_a_summary_with_degrees_of_freedom(sleep):
+    """lmerTest's columns; the rest stays."""
+    fit = sleep.fit_ml(reml=True)
+    text = fit.summary(df="satterthwaite")
+    assert text.startswith("Linear mixed model fit by REML. t tests use Satterthwaite's method\n")
+    assert ["Days", "10.467", "1.546", "17.0", "6.771", "3.26e-06"] in [line.split() for line in text.splitlines()]
+    plain = fit.summary().splitlines()
+    changed = [i for i, line in enumerate(text.splitlines()) if line != plain[i]]
+    assert [plain[i].split()[0] for i in changed] == ["Linear", "Estimate", "Intercept", "Days"]
+    assert "Pr(>|t|)" in fit.summary("concise", df="satterthwaite")
+    with pytest.raises(bm.FitError, match="no degrees of freedom"):
+        sleep.fit_map().summary(df="satterthwaite")

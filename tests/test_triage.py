@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-from bayesmlm.errors import FitError
+from bayesmlm.errors import NoMaximumError
 from bayesmlm.ml.triage import diagnose
 from bayesmlm.model import Model
 from tests.likelihood_reference import fit_of, model_of, table_of
@@ -307,13 +307,13 @@ def test_a_level_without_events_in_a_random_effect():
 )
 def test_what_has_no_maximum_is_refused_and_kept_by_priors(change, message):
     model = Model("y ~ f + (1 | g)", level_without_events().assign(**change))
-    with pytest.raises(FitError, match=message):
+    with pytest.raises(NoMaximumError, match=message) as refused:
         model.fit_ml()
+    assert refused.value.terms == (() if change else ("f[b]",))
     mode = model.fit_map()
     assert mode.converged
     (note,) = [n for n in mode.notes if "priors alone" in n]
-    what = "the response is constant" if change else "the likelihood has no maximum: f[b] separates the responses"
-    assert note.startswith(f"The priors alone keep the estimates finite ({what}")
+    assert note.startswith(f"The priors alone keep the estimates finite ({refused.value.reason}). They decide")
     assert note.endswith(
         "They decide how large the estimates and their intervals are: see what other sensible priors give."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -10,25 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from bayesmlm.arguments import check_count
 from bayesmlm.errors import FitError
-from bayesmlm.fit import (
-    ESTIMANDS,
-    Fit,
-    check_count,
-    check_kind,
-    check_level,
-    labelled,
-    labels,
-    prediction_rows,
-    ranef_labels,
-    wald_limits,
-)
-from bayesmlm.hypotheses import Hypothesis, joint_wald, read_hypotheses, wald
-from bayesmlm.laplace.covariance import factors, sd_cor, sd_cor_jacobian
-from bayesmlm.ml.boundary import boundaries
+from bayesmlm.laplace.covariance import factors
+from bayesmlm.ml.criteria import Criteria
 from bayesmlm.ml.engine import MLSolution, solve_map, solve_ml
+from bayesmlm.ml.predictions import prediction_table
+from bayesmlm.ml.table import estimates_table
 from bayesmlm.ml.triage import Diagnostics, diagnose, remarks
-from bayesmlm.prediction import averaged_mean
+from bayesmlm.ml.wald import hypothesis_table
 from bayesmlm.simulation import Parameters, check_seed
 
 if TYPE_CHECKING:
@@ -43,7 +32,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class MLFit(Fit):
+class MLFit(Criteria):
     """A model fitted by maximum likelihood, or a Gaussian one by restricted maximum likelihood.
 
     Attributes
@@ -66,28 +55,6 @@ class MLFit(Fit):
     engine: ClassVar[str] = "ml"
 
     # tables -------------------------------------------------------------------------------------------------
-
-    @property
-    def _columns(self) -> tuple[int, ...]:
-        return tuple(len(group.terms) for group in self.design.groups)
-
-    def _variance_parameters(self) -> tuple[Array, Array]:
-        """Standard deviations, then correlations, of all terms, with their standard errors (delta method)."""
-        solution, p = self.solution, len(self.design.terms)
-        parts = [sd_cor(lam) for lam in factors(solution.theta, self._columns)]
-        values = [np.concatenate(part) for part in parts]
-        jacobian = sd_cor_jacobian(solution.theta, self._columns)
-        of_theta = solution.covariance[p : p + len(solution.theta), p : p + len(solution.theta)]
-        errors = np.sqrt(np.maximum(np.diag(jacobian @ of_theta @ jacobian.T), 0.0))
-        ends = boundaries(self.design, solution.theta, solution.sigma)
-        errors[np.concatenate([end.without_error for end in ends])] = np.nan
-        for value, end in zip(values, ends, strict=True):
-            value[: len(end.terms)][np.array(end.vanished)] = 0.0
-            value[len(end.terms) :][end.undefined] = np.nan
-        is_sd = np.concatenate([np.arange(len(v)) < k for v, k in zip(values, self._columns, strict=True)])
-        flat = np.concatenate(values)
-        order = np.concatenate([np.flatnonzero(is_sd), np.flatnonzero(~is_sd)])
-        return flat[order], errors[order]
 
     def table(self, level: float = 0.95, ranef: bool = False, df: str | None = None) -> pd.DataFrame:
         """Estimates with Wald intervals; see :meth:`bayesmlm.fit.Fit.table`.
@@ -119,90 +86,7 @@ class MLFit(Fit):
         >>> m.fit_ml(reml=True).table(df="satterthwaite")[["term", "statistic", "df"]].round(3).head(2).values.tolist()
         [['Intercept', 36.838, 17.0], ['Days', 6.771, 17.0]]
         """
-        check_level(level)
-        solution, design = self.solution, self.design
-        p = len(design.terms)
-        estimate, error = solution.beta, np.sqrt(np.diag(solution.covariance)[:p])
-        rows = labels(design)
-        if design.groups:
-            values, errors = self._variance_parameters()
-            estimate, error = np.concatenate([estimate, values]), np.concatenate([error, errors])
-        if design.family.name == "gaussian":
-            estimate = np.append(estimate, solution.sigma)
-            error = np.append(error, np.sqrt(solution.covariance[-1, -1]))
-        if ranef:
-            rows = [*rows, *ranef_labels(design)]
-            estimate = np.concatenate([estimate, *(m.ravel() for m in solution.modes)])
-            sds = [np.sqrt(np.diagonal(V, axis1=1, axis2=2)).ravel() for V in solution.mode_covariances]
-            error = np.concatenate([error, *sds])
-        low, high = wald_limits(estimate, error, level)
-        kind = np.array([row[0] for row in rows])
-        low = np.where(kind == "cor", np.maximum(low, -1.0), low)
-        low = np.where((kind == "sd") | (kind == "residual"), np.maximum(low, 0.0), low)
-        high = np.where(kind == "cor", np.minimum(high, 1.0), high)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            z = np.where(kind == "fixed", estimate / error, np.nan)
-        out = labelled(
-            rows,
-            {
-                "estimate": estimate,
-                "std_error": error,
-                "conf_low": low,
-                "conf_high": high,
-                "statistic": z,
-                "p_value": np.array([math.erfc(abs(v) / math.sqrt(2.0)) for v in z]),
-            },
-        )
-        out.attrs.update(interval=self._interval(level), estimand=ESTIMANDS["conditional"], engine=self.engine)
-        return out if df is None else self._on_t(out, df, level)
-
-    def _on_t(self, table: pd.DataFrame, df: str, level: float) -> pd.DataFrame:
-        """The table with limits and p-values of its fixed effects from the t distribution."""
-        from scipy.special import stdtr, stdtrit
-
-        p = len(self.design.terms)
-        degrees = np.full(len(table), np.nan)
-        degrees[:p] = self._degrees_of_freedom(df, np.eye(p))
-        fixed = table.iloc[:p]
-        width = stdtrit(degrees[:p], 0.5 + level / 2.0) * fixed.std_error
-        p_value = np.append(2.0 * stdtr(degrees[:p], -np.abs(fixed.statistic)), table.p_value.iloc[p:])
-        out = table.assign(
-            conf_low=np.append(fixed.estimate - width, table.conf_low.iloc[p:]),
-            conf_high=np.append(fixed.estimate + width, table.conf_high.iloc[p:]),
-            p_value=p_value,
-        )
-        out.insert(out.columns.get_loc("p_value"), "df", degrees)
-        out.attrs.update(table.attrs, interval=f"{level:.0%} t, Satterthwaite's degrees of freedom (fixed effects)")
-        return out
-
-    def _degrees_of_freedom(self, df: str, L: Array) -> Array:
-        """Degrees of freedom of the combinations L β of a Gaussian model's fixed effects."""
-        if df != "satterthwaite":
-            raise FitError(f'df should be None or "satterthwaite", not {df!r}')
-        if self.design.family.name != "gaussian":
-            raise FitError(
-                f"Satterthwaite's degrees of freedom are those of an estimated residual variance, of gaussian models; "
-                f"the {self.design.family} family has none, and its statistic is z"
-            )
-        if self.engine != "ml":
-            raise FitError(
-                "a posterior mode has no degrees of freedom, which are of a maximum of the likelihood: use fit_ml()"
-            )
-        from bayesmlm.ml.satterthwaite import fixed_variance
-
-        solution = self.solution
-        return fixed_variance(self.design, solution.theta, solution.sigma, solution.reml).degrees_of_freedom(L)
-
-    def _covariance(self) -> Array:
-        """Covariance of all quantities of the table, in its order; NaN where a standard deviation is zero."""
-        solution, p, q = self.solution, len(self.design.terms), len(self.solution.theta)
-        sizes = self._columns
-        is_sd = np.concatenate([np.arange(k * (k + 1) // 2) < k for k in sizes]) if sizes else np.zeros(0, dtype=bool)
-        order = np.concatenate([np.flatnonzero(is_sd), np.flatnonzero(~is_sd)])
-        J = np.eye(len(solution.covariance))
-        J[p : p + q, p : p + q] = sd_cor_jacobian(solution.theta, sizes)[order]
-        with np.errstate(invalid="ignore"):
-            return J @ solution.covariance @ J.T
+        return estimates_table(self, level, ranef, df)
 
     def hypothesis(
         self, hypotheses: str | Sequence[str], level: float = 0.95, joint: bool = False, df: str | None = None
@@ -220,15 +104,17 @@ class MLFit(Fit):
         joint : bool
             One Wald test that all the equalities hold.
         df : {"satterthwaite"}, optional
-            Of a Gaussian model's fixed effects: t instead of z.
+            Of a Gaussian model's fixed effects: t instead of z, and F instead of χ² (lmerTest's ``contestMD``).
 
         Returns
         -------
         pandas.DataFrame
             ``hypothesis, estimate, std_error, conf_low, conf_high, statistic, p_value``, of the left side minus the
             right one; ``df`` before the p-value where it was asked for.  The p-value is two-sided for ``=``, and
-            one-sided for ``>`` and ``<``: small where the data speak for the hypothesis.  With ``joint`` one row
-            ``hypothesis, statistic, df, p_value``, the statistic on χ².
+            one-sided for ``>`` and ``<``: small where the data speak for the hypothesis.  Where a standard deviation or
+            correlation is estimated at the end of its range there is no test, which ``attrs["notes"]`` says.  With
+            ``joint`` one row ``hypothesis, statistic, df, p_value``, the statistic on χ²; or on F, with ``df_denom``
+            before the p-value.
 
         Raises
         ------
@@ -244,41 +130,7 @@ class MLFit(Fit):
         >>> fit.hypothesis(["livch[1] = livch[2]", "livch[2] = livch[3+]"], joint=True).round(3).iloc[0, 1:].tolist()
         [2.953, 2.0, 0.228]
         """
-        import pandas as pd
-
-        check_level(level)
-        read = read_hypotheses(hypotheses, labels(self.design))
-        estimate, covariance = self.table().estimate.to_numpy(), self._covariance()
-        if joint:
-            if df is not None:
-                raise FitError("a joint test is on χ²; degrees of freedom of t are for single hypotheses")
-            test = joint_wald(read, estimate, covariance)
-            both = {"hypothesis": ", ".join(h.text for h in read), "statistic": test.statistic, "df": test.df}
-            return pd.DataFrame([{**both, "p_value": test.p_value}])
-        degrees = np.full(len(read), np.inf)
-        if df is not None:
-            degrees = self._degrees_of_freedom(df, self._of_fixed_effects(read))
-        rows = np.array([wald(h, estimate, covariance, level, d) for h, d in zip(read, degrees, strict=True)])
-        names = ["estimate", "std_error", "conf_low", "conf_high", "statistic", "p_value"]
-        out = pd.DataFrame(rows, columns=names)
-        out.insert(0, "hypothesis", [h.text for h in read])
-        if df is not None:
-            out.insert(6, "df", degrees)
-        notes = [
-            f"{h.text}: no test, it puts {h.boundary}, the end of its range; bm.drop1() and bm.anova() test that."
-            for h in read
-            if h.boundary
-        ]
-        interval = self._interval(level) if df is None else f"{level:.0%} t, Satterthwaite's degrees of freedom"
-        out.attrs.update(interval=interval, notes=notes)
-        return out
-
-    def _of_fixed_effects(self, hypotheses: Sequence[Hypothesis]) -> Array:
-        p = len(self.design.terms)
-        for h in hypotheses:
-            if h.weights[p:].any():
-                raise FitError(f'degrees of freedom are of fixed effects; "{h.text}" is not of these alone')
-        return np.array([h.weights[:p] for h in hypotheses])
+        return hypothesis_table(self, hypotheses, level, joint, df)
 
     def _bootstrapped(self, statistic: Callable[[Any], Array], **options: Any) -> Array:
         """Values of a statistic of the fit over bootstrap replicates, shape (n, k)."""
@@ -304,69 +156,7 @@ class MLFit(Fit):
         V = self.solution.covariance[:p, :p] if kind == "hessian" else self.solution.conditional_covariance
         return pd.DataFrame(V, index=terms, columns=terms)
 
-    # facts --------------------------------------------------------------------------------------------------
-
-    @property
-    def loglik(self) -> float:
-        """Log-likelihood at the estimates, all constants kept; the restricted one of a fit by REML."""
-        return self.solution.loglik
-
-    @property
-    def deviance(self) -> float:
-        """−2 log-likelihood, as lme4's summary prints it; of a fit by REML the same as ``reml_criterion``."""
-        return -2.0 * self.solution.loglik
-
-    @property
-    def reml_criterion(self) -> float:
-        """−2 restricted log-likelihood, lme4's "REML criterion at convergence".
-
-        Raises
-        ------
-        FitError
-            For a fit that is not by REML.
-        """
-        if not self.solution.reml:
-            raise FitError(
-                f"{self.name} was not fitted by REML and has no REML criterion; its −2 log-likelihood is fit.deviance"
-            )
-        return -2.0 * self.solution.loglik
-
-    @property
-    def sigma(self) -> float:
-        """Residual standard deviation of a Gaussian model, NaN elsewhere."""
-        return self.solution.sigma
-
-    @property
-    def null_deviance(self) -> float:
-        """−2 log-likelihood (never restricted) of the intercept alone, without groups.
-
-        NaN at a posterior mode of a response that is the same in every row: there is no such maximum.
-        """
-        return -2.0 * self.solution.null_loglik
-
-    @property
-    def aic(self) -> float:
-        """Akaike's information criterion, of the restricted likelihood where that was maximised (as lme4's)."""
-        return self.deviance + 2.0 * self.df_model
-
-    @property
-    def aicc(self) -> float:
-        """AIC corrected for few observations (Hurvich & Tsai, 1989).
-
-        Raises
-        ------
-        FitError
-            Where there are not two observations more than parameters.
-        """
-        k, left = self.df_model, self.nobs - self.df_model - 1
-        if left <= 0:
-            raise FitError(f"AICc needs more than {k + 1} observations for {k} parameters; there are {self.nobs}")
-        return self.aic + 2.0 * k * (k + 1) / left
-
-    @property
-    def bic(self) -> float:
-        """Schwarz's criterion, with the number of observations; of the restricted likelihood as ``aic``."""
-        return self.deviance + float(np.log(self.nobs)) * self.df_model
+    # the search and what it found ---------------------------------------------------------------------------
 
     @property
     def converged(self) -> bool:
@@ -429,7 +219,7 @@ class MLFit(Fit):
 
     def _parameters(self, seed: int) -> Iterable[Parameters]:
         solution = self.solution
-        lams = tuple(factors(solution.theta, self._columns))
+        lams = tuple(factors(solution.theta, tuple(len(group.terms) for group in self.design.groups)))
         return repeat(Parameters(solution.beta, lams, solution.sigma, solution.modes))
 
     def _again(self, model: Any) -> Self:
@@ -479,63 +269,7 @@ class MLFit(Fit):
         >>> round(float(fit.predict(new, estimand="typical").estimate[0]), 3)
         0.207
         """
-        import pandas as pd
-
-        check_level(level)
-        check_kind(kind)
-        design, solution = self.design, self.solution
-        rows = prediction_rows(design, newdata, estimand, new_groups)
-        p, q, link = len(design.terms), len(solution.theta), design.family.link
-        eta = rows.offset + rows.X @ solution.beta
-        # Derivative of η in β, effects of known groups moving along; variance of those effects given β.
-        slope, extra, spread = rows.X.copy(), np.zeros(len(eta)), np.zeros(len(eta))
-        spread_slopes = np.zeros((len(eta), q))
-        at = 0
-        for t, lam in enumerate(factors(solution.theta, self._columns)):
-            size = len(lam) * (len(lam) + 1) // 2
-            if estimand != "typical":
-                z, codes = rows.z[t], rows.codes[t]
-                known = (codes >= 0) & (estimand == "conditional")
-                b, V, S = solution.modes[t], solution.mode_covariances[t], solution.sensitivities[t]
-                own = codes[known]
-                eta[known] += np.einsum("ia,ia->i", z[known], b[own])
-                extra[known] += np.einsum("ia,iab,ib->i", z[known], V[own], z[known])
-                slope[known] += np.einsum("ia,iap->ip", z[known], S[own])
-                integrated = ~known & (new_groups != "zero" or estimand == "population")
-                m = z @ lam
-                spread += np.where(integrated, np.einsum("ia,ia->i", m, m), 0.0)
-                pairs = [(a, c) for c in range(len(lam)) for a in range(c, len(lam))]
-                for place, (a, c) in enumerate(pairs):
-                    spread_slopes[:, at + place] = np.where(integrated, 2.0 * z[:, a] * m[:, c], 0.0)
-            at += size
-        C = solution.covariance[: p + q, : p + q]
-        if kind == "link":
-            variance = np.einsum("ip,pq,iq->i", slope, C[:p, :p], slope) + extra + spread
-            se = np.sqrt(variance)
-            low, high = wald_limits(eta, se, level)
-            out = pd.DataFrame({"estimate": eta, "std_error": se, "conf_low": low, "conf_high": high})
-        else:
-            # On the identity link the average over groups is the typical mean.
-            averages = spread.any() and link.name != "identity"
-            mean, d_eta, d_sd = averaged_mean(eta, spread, link) if averages else (
-                link.inverse(eta), link.derivative(eta), np.zeros(len(eta)))  # fmt: skip
-            sd = np.sqrt(spread)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                d_theta = np.where(sd[:, None] > 0, d_sd[:, None] * spread_slopes / (2.0 * sd[:, None]), 0.0)
-            jacobian = np.hstack([d_eta[:, None] * slope, d_theta])
-            se = np.sqrt(np.einsum("ip,pq,iq->i", jacobian, C, jacobian) + d_eta**2 * extra)
-            # Limits are made on the link scale, so that they stay inside the range of the response.
-            centre = eta.copy()
-            on_link = np.sqrt(np.einsum("ip,pq,iq->i", slope, C[:p, :p], slope) + extra)
-            largest = 1.0 - 1e-12 if design.family.is_binary else np.inf
-            averaged = (spread > 0.0) & (mean > 1e-12) & (mean < largest)
-            centre[averaged] = link.link(mean[averaged])
-            on_link[averaged] = se[averaged] / link.derivative(centre[averaged])
-            low, high = (link.inverse(x) for x in wald_limits(centre, on_link, level))
-            out = pd.DataFrame({"estimate": mean, "std_error": se, "conf_low": low, "conf_high": high})
-        out.index = self._index(newdata)
-        out.attrs.update(estimand=ESTIMANDS[estimand], interval=self._interval(level), kind=kind)
-        return out
+        return prediction_table(self, newdata, kind, estimand, new_groups, level)
 
     # intervals ----------------------------------------------------------------------------------------------
 

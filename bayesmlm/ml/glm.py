@@ -11,7 +11,7 @@ import numpy as np
 from numba import float64, int32, int64, njit
 
 from bayesmlm.design import Design, Group
-from bayesmlm.errors import FitError
+from bayesmlm.errors import NoMaximumError
 from bayesmlm.laplace import kernels
 from bayesmlm.laplace.kernels import point_product
 from bayesmlm.laplace.preload import preload
@@ -154,14 +154,20 @@ preload(_sorted_rows, int32[::1], int64, float64[::1, :], _V, _V, _V, _M, _V)
 
 
 def refuse_constant(design: Design) -> None:
-    """Refuse a response that is the same in every row: its likelihood has no maximum."""
+    """Refuse a response that is the same in every row: its likelihood has no maximum.
+
+    Raises
+    ------
+    NoMaximumError
+    """
     response = design.response
     y = response.y
     if design.family.name == "gaussian":
         return
     if design.family.name == "poisson":
         if not y.any():
-            raise FitError(f'the response "{response.name}" is 0 in every row: the rate is not estimable by likelihood')
+            reason = f'the response "{response.name}" is 0 in every row'
+            raise NoMaximumError(f"{reason}: the rate is not estimable by likelihood", reason)
         return
     counted = design.freq * design.weights > 0.0
     for empty, what in ((not y[counted].any(), "no"), (not (response.trials - y)[counted].any(), "every")):
@@ -171,9 +177,9 @@ def refuse_constant(design: Design) -> None:
                 fact = f'{response.name} is "{response.levels[0]}" in every row'
             else:
                 fact = f"{what} row has {response.name}{event}"
-            raise FitError(
-                f"the response is constant: {fact}, so the likelihood has no maximum; "
-                f"check the data, or use fit_map() or sample(), whose priors keep it finite"
+            reason = f"the response is constant: {fact}, so the likelihood has no maximum"
+            raise NoMaximumError(
+                f"{reason}; check the data, or use fit_map() or sample(), whose priors keep it finite", reason
             )
 
 
@@ -218,8 +224,8 @@ def fit_glm(rows: Rows, terms: tuple[str, ...], max_iterations: int = 60) -> tup
 
     Raises
     ------
-    FitError
-        When the likelihood has no maximum because predictors separate the responses.
+    NoMaximumError
+        Where predictors separate the responses; its ``terms`` are those.
     """
     p = rows.X.shape[1]
     beta = start_at(rows)
@@ -260,14 +266,41 @@ def fit_glm(rows: Rows, terms: tuple[str, ...], max_iterations: int = 60) -> tup
         if np.abs(beta).max() > 1e3:
             break
     direction = _separating_direction(info, rows, heading)
-    weight: Array = np.abs(beta if direction is None else direction)
-    names = [term for term, s in zip(terms, weight, strict=True) if s > 0.5 * weight.max() and term != "Intercept"]
-    names = names or list(terms[:1])
-    raise FitError(
+    names = _separating_terms(rows, terms, np.abs(beta if direction is None else direction))
+    reason = (
         f"the likelihood has no maximum: {' and '.join(names)} separate{'s' if len(names) == 1 else ''} the responses "
-        f"(fitted probabilities reach 0 or 1); leave it out, join its rare levels, or use fit_map() or sample(), "
-        f"whose priors keep it finite"
+        f"(fitted probabilities reach 0 or 1)"
     )
+    raise NoMaximumError(
+        f"{reason}; leave it out, join its rare levels, or use fit_map() or sample(), whose priors keep it finite",
+        reason, names,
+    )  # fmt: skip
+
+
+def _separating_terms(rows: Rows, terms: tuple[str, ...], weight: Array) -> list[str]:
+    """The columns to name, by their weight in a separating direction; of levels, those of one kind of answer alone.
+
+    A direction of several such levels may also run through a level they are compared with.
+    """
+    heavy = (weight > 0.5 * weight.max()).tolist()
+    levels = [_of_one_answer(rows, column) for column in rows.X.T]
+    for marked in ([h if level is None else level for h, level in zip(heavy, levels, strict=True)], heavy):
+        names = [term for term, named in zip(terms, marked, strict=True) if named and term != "Intercept"]
+        if names:
+            return names
+    return list(terms[:1])
+
+
+def _of_one_answer(rows: Rows, column: Array) -> bool | None:
+    """Whether all rows with one of a column's two values have the same answer; None of other columns.
+
+    A count has no upper end: the same answer is zero.
+    """
+    high = column > column.min()
+    if not high.any() or np.ptp(column[high]) > 0.0:
+        return None
+    failures = rows.y + 1.0 if rows.link == kernels.LOG else rows.trials - rows.y
+    return any(not answers[part].any() for part in (high, ~high) for answers in (rows.y, failures))
 
 
 def _separating_direction(information: Array, rows: Rows, heading: Array) -> Array | None:

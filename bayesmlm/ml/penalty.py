@@ -9,7 +9,8 @@ import numpy as np
 
 from bayesmlm.design import Design
 from bayesmlm.laplace.covariance import factors, theta_size
-from bayesmlm.priors import Prior, ResolvedPriors
+from bayesmlm.prior_rules import ResolvedPriors
+from bayesmlm.priors import Prior
 
 __all__ = ["Penalty"]
 

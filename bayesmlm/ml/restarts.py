@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +10,10 @@ import numpy as np
 
 from bayesmlm.design import Design
 from bayesmlm.laplace import covariance
-from bayesmlm.ml import engine, gaussian, glm
-from bayesmlm.ml.engine import MLSolution
-from bayesmlm.ml.optimise import Objective, Optimum, maximise
-from bayesmlm.ml.penalty import Penalty
+from bayesmlm.ml.engine import problem_of, solve_map, solve_ml
+from bayesmlm.ml.optimise import Optimum, maximise
+from bayesmlm.ml.problem import Problem, inverse_information
+from bayesmlm.ml.solution import MLSolution
 
 __all__ = ["OptimumCheck", "search_again"]
 
@@ -37,7 +35,7 @@ class OptimumCheck:
         The same where each search ended, NaN where it stopped short of a maximum.  Empty where the likelihood has one
         maximum by its nature.
     better : MLFit or None
-        The fit at the highest of them, where that is higher than this fit's (of models that are not Gaussian).
+        The fit at the highest of them, where that is higher than this fit's.
     what : str
         ``log-likelihood`` or ``log-posterior``.
 
@@ -100,27 +98,6 @@ class OptimumCheck:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """A likelihood in the coordinates of its search.
-
-    Attributes
-    ----------
-    objective : callable
-    columns : tuple of int
-        Of each random-effect term.
-    n_fixed : int
-        How many coordinates come before θ.
-    solution : callable or None
-        An optimum as a solution.
-    """
-
-    objective: Objective
-    columns: tuple[int, ...]
-    n_fixed: int
-    solution: Callable[[Optimum], MLSolution] | None = None
-
-
 def search_again(design: Design, solution: MLSolution, n: int, seed: int) -> tuple[float, Array, MLSolution | None]:
     """Search from dispersed points.
 
@@ -156,12 +133,12 @@ def search_again(design: Design, solution: MLSolution, n: int, seed: int) -> tup
     # Without groups the likelihood is concave, and a linear model's maximum is known in closed form.
     if not len(known.x) or not (design.groups or is_mode):
         return value, np.zeros(0), None
-    search = (_linear_search if design.family.name == "gaussian" else _search)(design, solution)
-    offset = value - search.objective(known.x)[0]
+    problem = problem_of(design, solution.n_agq, solution.reml, solution.information, is_mode)
+    offset = value - problem.objective(known.x)[0]
     rng = np.random.default_rng(seed)
     ends, best = np.full((n, 2), np.nan), known
     for i in range(n):
-        found = _from(search, _strewn(known, search, rng), known)
+        found = _from(problem, _strewn(known, problem, rng), known)
         if found is None:
             continue
         ends[i] = found.value, found.converged
@@ -172,17 +149,22 @@ def search_again(design: Design, solution: MLSolution, n: int, seed: int) -> tup
     # At the boundary a search may come to rest on the same height without being able to prove it.
     short = (ends[:, 1] == 0.0) & (ends[:, 0] < best.value - _SAME)
     values = np.where(short, np.nan, ends[:, 0] + offset)
-    return value, values, None if best is known or search.solution is None else search.solution(best)
+    if best is known:
+        return value, values, None
+    if is_mode:
+        return value, values, solve_map(design, solution.n_agq, solution.information, start=best.x)
+    better = solve_ml(design, solution.n_agq, solution.reml, solution.information, start=best.x)
+    return value, values, better
 
 
-def _strewn(known: Optimum, search: _Search, rng: np.random.Generator) -> Array:
+def _strewn(known: Optimum, problem: Problem, rng: np.random.Generator) -> Array:
     x = known.x.copy()
-    spread = np.sqrt(np.diag(engine._inverse(known.information)))
-    size = covariance.theta_size(search.columns)
-    theta = slice(search.n_fixed, search.n_fixed + size)
+    spread = np.sqrt(np.diag(inverse_information(known.information)))
+    size = covariance.theta_size(problem.columns)
+    theta = slice(problem.n_fixed, problem.n_fixed + size)
     x += 2.0 * np.minimum(spread, 10.0) * rng.standard_normal(len(x))
     lams = []
-    for lam in covariance.factors(known.x[theta], search.columns):
+    for lam in covariance.factors(known.x[theta], problem.columns):
         sd = np.maximum(np.sqrt((lam * lam).sum(axis=1)), 0.3) * np.exp(rng.standard_normal(len(lam)))
         unit = np.tril(rng.standard_normal(lam.shape))
         lams.append(sd[:, None] * unit / np.sqrt((unit * unit).sum(axis=1, keepdims=True)))
@@ -190,65 +172,15 @@ def _strewn(known: Optimum, search: _Search, rng: np.random.Generator) -> Array:
     return x
 
 
-def _from(search: _Search, start: Array, known: Optimum) -> Optimum | None:
+def _from(problem: Problem, start: Array, known: Optimum) -> Optimum | None:
     """Search from a point, or from nearer by where the likelihood cannot be evaluated there."""
     diagonal = np.abs(np.diag(known.information))
     guess = np.diag(np.maximum(diagonal, 1e-3 * max(float(diagonal.max()), 1e-6)))
     for _ in range(8):
-        if math.isfinite(search.objective(start)[0]):
+        if math.isfinite(problem.objective(start)[0]):
             try:
-                return maximise(search.objective, start, guess)
+                return maximise(problem.objective, start, guess)
             except np.linalg.LinAlgError:
                 return None
         start = 0.5 * (start + known.x)
     return None
-
-
-def _linear_search(design: Design, solution: MLSolution) -> _Search:
-    """A Gaussian model: over θ relative to σ, or over everything at a posterior mode."""
-    linear = gaussian._linear(design, glm.read_rows(design))
-    if math.isnan(solution.log_prior):
-        return _Search(gaussian._profiled(linear, solution.reml), linear.columns, 0)
-    return _Search(gaussian._unprofiled(linear, Penalty.of(design)), linear.columns, len(linear.centre))
-
-
-def _search(design: Design, solution: MLSolution) -> _Search:
-    """A generalised model."""
-    began = time.perf_counter()
-    n_agq, information = solution.n_agq, solution.information
-    penalty = None if math.isnan(solution.log_prior) else Penalty.of(design)
-    one_term = len(design.groups) == 1 and n_agq > 0 and information == "observed"
-    rows = glm.read_rows(design, design.groups[0] if one_term else None)
-    p = rows.X.shape[1]
-    if penalty is not None and not design.groups:
-        plain = glm.objective(rows)
-
-        def objective(x: Array) -> tuple[float, Array]:
-            (value, gradient), (of_prior, d_prior) = plain(x), penalty.fixed(x)
-            return value + of_prior, gradient + d_prior
-
-        return _Search(objective, (), p)
-    start = np.linalg.solve(design.scaling.matrix, solution.beta)
-    integrated = engine.integrated_likelihood(design, rows, start, n_agq, information)
-
-    def finished(optimum: Optimum) -> MLSolution:
-        if penalty is None:
-            optimum = engine._at_boundary(integrated, optimum)
-        loglik = integrated.objective(optimum.x)[0] + rows.constant
-        state = integrated.state(optimum.x)
-        inverse, theta = engine._inverse(optimum.information), optimum.x[integrated.n_beta :]
-        if n_agq == 0:
-            joint = np.zeros((p + len(theta),) * 2)
-            joint[:p, :p], joint[p:, p:] = np.linalg.inv(state.information), inverse
-            inverse = joint
-        log_prior = math.nan
-        if penalty is not None:
-            log_prior = penalty.fixed(state.beta)[0] + penalty.random(theta)[0]
-            state = engine._with_priors(state, penalty)
-        return engine._assemble(
-            design, state, theta, math.nan, inverse, loglik, solution.null_loglik, log_prior, optimum, n_agq, False,
-            information, began,
-        )  # fmt: skip
-
-    whole = integrated.objective if penalty is None else engine._penalised(integrated, penalty)
-    return _Search(whole, integrated.columns, integrated.n_beta, finished)

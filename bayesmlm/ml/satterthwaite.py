@@ -16,13 +16,18 @@ from typing import Any
 import numpy as np
 
 from bayesmlm.design import Design
+from bayesmlm.errors import FitError
+from bayesmlm.hypotheses import JointTest
 from bayesmlm.laplace.covariance import factors, pack
-from bayesmlm.ml.gaussian import _estimate, _linear, _profiled
 from bayesmlm.ml.glm import read_rows
+from bayesmlm.ml.linear import least_squares, profiled, read_linear
 
-__all__ = ["FixedVariance", "fixed_variance"]
+__all__ = ["FixedVariance", "fixed_variance", "variance_of"]
 
 Array = np.ndarray[Any, Any]
+
+_RANK = 1.5e-8
+"""An eigenvalue below this share of the largest is 0: a hypothesis that others imply (lmerTest's tolerance)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,43 @@ class FixedVariance:
         with np.errstate(invalid="ignore", divide="ignore"):
             return 2.0 * v * v / spread
 
+    def joint_degrees_of_freedom(self, L: Array) -> float:
+        """Denominator degrees of freedom of an F test that L β is some vector, L of shape (m, p).
+
+        The eigenvectors of L V L′ make L β independent single combinations, m of them with ν_i degrees of freedom each;
+        F then has the mean of the sum of their squared t's over m (Fai & Cornelius, 1996, equation 2.5; lmerTest's
+        ``contestMD``).
+
+        Examples
+        --------
+        >>> V = FixedVariance(np.eye(2), np.zeros((0, 2, 2)), np.zeros((0, 0)), 17.0)
+        >>> V.joint_degrees_of_freedom(np.eye(2))
+        17.0
+        """
+        d, vectors = np.linalg.eigh(L @ self.covariance @ L.T)
+        nu = self.degrees_of_freedom(vectors.T[d > _RANK * d[-1]] @ L)
+        if np.ptp(nu) < 1e-8:
+            return float(nu.mean())
+        # Without a mean of their own, t's of two degrees of freedom or fewer leave F the least it can have.
+        if (nu <= 2.0).any():
+            return 2.0
+        total = float((nu / (nu - 2.0)).sum())
+        return 2.0 * total / (total - len(nu))
+
+    def f_test(self, L: Array, beta: Array) -> JointTest:
+        """Test that L β is 0, on F; rows of L are independent.
+
+        Examples
+        --------
+        >>> V = FixedVariance(np.eye(2), np.zeros((0, 2, 2)), np.zeros((0, 0)), 17.0)
+        >>> test = V.f_test(np.eye(2), np.array([1.0, 3.0]))
+        >>> test.statistic, test.df, test.df_denom
+        (5.0, 2, 17.0)
+        """
+        d = L @ beta
+        statistic = float(d @ np.linalg.solve(L @ self.covariance @ L.T, d))
+        return JointTest(statistic, len(L), np.nan).on_f(self.joint_degrees_of_freedom(L))
+
 
 def fixed_variance(design: Design, theta: Array, sigma: float, reml: bool) -> FixedVariance:
     """What Satterthwaite's degrees of freedom are made of.
@@ -82,7 +124,7 @@ def fixed_variance(design: Design, theta: Array, sigma: float, reml: bool) -> Fi
     >>> V.degrees_of_freedom(np.eye(2)).round(4).tolist()
     [17.0, 17.0]
     """
-    linear, p = _linear(design, read_rows(design)), len(design.terms)
+    linear, p = read_linear(design, read_rows(design)), len(design.terms)
     dof = linear.n - p if reml else linear.n
     columns = tuple(len(group.terms) for group in design.groups)
     scaled = [
@@ -92,13 +134,36 @@ def fixed_variance(design: Design, theta: Array, sigma: float, reml: bool) -> Fi
     T = design.scaling.matrix
 
     def covariance(x: Array) -> Array:
-        _, rss, inverse = _estimate(linear.profile(x).M)
+        _, rss, inverse = least_squares(linear.profile(x).M)
         return (rss / dof) * (T @ inverse @ T.T)
 
-    likelihood = _profiled(linear, reml)
+    likelihood = profiled(linear, reml)
     information = -_derivatives(lambda x: likelihood(x)[1], at).reshape(len(at), len(at))
     slopes = _derivatives(covariance, at).reshape(len(at), p, p)
     return FixedVariance(covariance(at), slopes, _inverse(information), float(dof))
+
+
+def variance_of(fit: Any, df: str) -> FixedVariance:
+    """What the degrees of freedom of a fit's fixed effects are made of.
+
+    Raises
+    ------
+    FitError
+        For a method that does not exist, and for fits that have none: of a generalised model, or a posterior mode.
+    """
+    if df != "satterthwaite":
+        raise FitError(f'df should be None or "satterthwaite", not {df!r}')
+    if fit.design.family.name != "gaussian":
+        raise FitError(
+            f"Satterthwaite's degrees of freedom are those of an estimated residual variance, of gaussian models; "
+            f"the {fit.design.family} family has none, and its statistic is z"
+        )
+    if fit.engine != "ml":
+        raise FitError(
+            "a posterior mode has no degrees of freedom, which are of a maximum of the likelihood: use fit_ml()"
+        )
+    solution = fit.solution
+    return fixed_variance(fit.design, solution.theta, solution.sigma, solution.reml)
 
 
 def _derivatives(function: Callable[[Array], Array], at: Array) -> Array:

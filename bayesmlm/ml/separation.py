@@ -15,7 +15,7 @@ import numpy as np
 
 from bayesmlm.design import Design, Group
 from bayesmlm.laplace.covariance import factors, sd_cor
-from bayesmlm.ml.engine import MLSolution
+from bayesmlm.ml.solution import MLSolution
 
 __all__ = ["OrderedWithin", "Runaway", "alike_groups", "ordered_within", "runaway_terms"]
 
