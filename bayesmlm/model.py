@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,20 @@ import numpy as np
 
 from bayesmlm.bars import quoted
 from bayesmlm.design import Design, build_design
-from bayesmlm.errors import BayesmlmError, DataError, FitError, among
+from bayesmlm.errors import DataError, FitError, among
+from bayesmlm.prior_rules import prior_rows
 from bayesmlm.spec import DataSource, Spec
 
 if TYPE_CHECKING:
+    from os import PathLike
+
+    import bambi
     import pandas as pd
     import pymc as pm
+    import xarray as xr
 
     from bayesmlm.bayes.fit import BayesFit
-    from bayesmlm.bayes.sample import Progress, Start
+    from bayesmlm.bayes.sample import Progress
     from bayesmlm.ml.fit import MAPFit, MLFit
 
 __all__ = ["SAMPLERS", "Model", "read_source"]
@@ -86,7 +92,7 @@ class Model:
     link : str, optional
         The canonical link by default.
     priors : mapping, optional
-        Term to prior in text; see :mod:`bayesmlm.priors`.
+        Term to prior, as a value or in text; see :mod:`bayesmlm.prior_rules`.
     weights, freq, offset : str or array, optional
         Prior weights (lme4's ``weights``), row frequencies, a known part of the linear predictor.
     name : str, optional
@@ -299,8 +305,14 @@ class Model:
         seed: int = 1,
         method: str = "nuts",
         progress: Progress | None = None,
+        centered: bool | None = None,
+        checkpoint: str | PathLike[str] | None = None,
     ) -> BayesFit:
         """Sample the posterior.
+
+        NUTS walks the fused kernel of the model that ``to_pymc`` writes down, in coordinates whitened at the mode that
+        ``fit_map`` finds.  Where its draws cannot be trusted it is tuned longer, then the PyMC model itself is sampled;
+        a note says so.
 
         Parameters
         ----------
@@ -313,79 +325,163 @@ class Model:
         method : {"nuts"}
         progress : callable, optional
             Called with draws done, draws in all and divergences.
+        centered : bool, optional
+            Force centred or standardised group effects; without it they are as the data speak of each group.
+        checkpoint : path, optional
+            Where draws are kept while a run of more than a minute goes on; a temporary file without it, which is named
+            on the error stream.  It is removed when the run is done; ``read_draws`` reads what a killed one left.
 
         Raises
         ------
         FitError
-            For a method that does not exist, no draws, or a Gaussian model.
+            For a method that does not exist, no draws, or an improper posterior.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> m = bm.Model("use ~ urban + (1 | district)", bm.load_dataset("contraception"))
+        >>> fit = m.sample(draws=500, chains=2, seed=1)
+        >>> fit.table().term.tolist(), fit.tree["posterior"]["beta"].shape
+        (['Intercept', 'urban[Y]', 'Intercept'], (2, 500, 2))
         """
         if method not in SAMPLERS:
             raise FitError(f'there is no sampling method "{method}"; {among(method, SAMPLERS)}')
-        from bayesmlm.bayes.compile import check_family
         from bayesmlm.bayes.fit import BayesFit
         from bayesmlm.bayes.sample import sample_posterior
+        from bayesmlm.start import find_start
 
-        check_family(self.design)
-        start, note = self._start()
-        tree = sample_posterior(self.design, start, draws, tune, chains, seed, progress)
-        if note:
-            tree.attrs["note"] = note
+        began = time.perf_counter()
+        start, note = find_start(self.design)
+        found = time.perf_counter()
+        tree = sample_posterior(
+            self.design, start, draws, tune, chains, seed, progress, centered=centered, checkpoint=checkpoint
+        )
+        tree.attrs["compile_seconds"] += found - began
+        tree.attrs["note"] = f"{note} {tree.attrs.get('note', '')}".strip()
         return BayesFit(self, tree)
 
-    def _start(self) -> tuple[Start | None, str]:
-        """Mode and curvature of the likelihood for the sampler, as arrays; None and why where there is none."""
-        from bayesmlm.bayes.sample import Start
-        from bayesmlm.laplace.covariance import factors, sd_cor
-        from bayesmlm.ml.engine import solve_ml
+    def read_draws(self, path: str | PathLike[str]) -> BayesFit:
+        """The posterior of which draws are in a file: the checkpoint of a run that was stopped, or a run's results.
 
-        try:
-            solution = solve_ml(self.design)
-        except (BayesmlmError, np.linalg.LinAlgError) as error:
-            return (
-                None,
-                f"The likelihood alone has no maximum ({error}); the posterior rests on the priors there.",
-            )
-        p, inverse = len(solution.beta), np.linalg.inv(self.design.scaling.matrix)
-        columns = tuple(len(group.terms) for group in self.design.groups)
-        log_sd = [float(np.log(max(sd_cor(lam)[0][0], 0.1))) for lam in factors(solution.theta, columns)]
-        root = np.linalg.cholesky(inverse @ solution.covariance[:p, :p] @ inverse.T)
-        return Start(inverse @ solution.beta, root, tuple(log_sd)), ""
+        Parameters
+        ----------
+        path : path
+            As ``sample`` named it, or ``posterior/NAME.nc`` of a run directory.
+
+        Raises
+        ------
+        DataError
+            For a file that is not there, or that holds draws of another model.
+        """
+        from bayesmlm.bayes.checkpoint import read_draws
+        from bayesmlm.bayes.fit import BayesFit
+
+        return BayesFit(self, read_draws(self.design, path))
 
     # the posterior's meaning ----------------------------------------------------------------------------------
 
-    def to_pymc(self, centered: bool = False) -> pm.Model:
+    def to_pymc(self, centered: bool | Sequence[bool] = False) -> pm.Model:
         """The model as a readable ``pm.Model`` with the design's labels as coords.
 
         Parameters
         ----------
-        centered : bool
-            Sample the group effects themselves instead of standardised ones.
-
-        Raises
-        ------
-        FitError
-            For a Gaussian model.
+        centered : bool or sequence of bool
+            Sample the group effects themselves instead of standardised ones: of all random-effect terms, or of each.
         """
         from bayesmlm.bayes.compile import compile_model
 
         return compile_model(self.design, centered)
 
+    def to_bambi(self) -> bambi.Model:
+        """The equivalent Bambi model, with the same priors.
+
+        Bambi reads the formula and the data on its own; what it read is held against the design, and the model is
+        refused where it would be another.
+
+        Returns
+        -------
+        bambi.Model
+            Built, so that ``.fit()`` samples it and ``.backend.model`` is its ``pm.Model``.
+
+        Raises
+        ------
+        FitError
+            For what Bambi cannot express: correlations between group effects, weights of 0/1 responses or of a Gaussian
+            model, weights and offsets that are no columns of the data, functions its formulas do not know.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> m = bm.Model("use ~ age + I(age^2) + (1 | district)", bm.load_dataset("contraception"))
+        >>> str(m.to_bambi().formula.main)
+        "use['Y'] ~ age + I(age**2) + (1 | district)"
+        """
+        from bayesmlm.bayes.bambi import bambi_model
+
+        return bambi_model(self.design, self.data, self.spec.weights, self.spec.freq)
+
+    def prior_predictive(self, draws: int = 500, seed: int = 1) -> xr.DataTree:
+        """Draw parameters from the priors, and for each draw a response of every row.
+
+        What the priors say together shows in the responses they predict, not in their formulas;
+        :func:`bayesmlm.plots.prior_predictive` draws it.
+
+        Parameters
+        ----------
+        draws : int
+        seed : int
+            The same seed gives the same draws.
+
+        Returns
+        -------
+        xarray.DataTree
+            Groups ``prior`` (``beta`` on the user's scale, ``sd_…``, ``cor_…``, ``ranef_…``, ``sigma``),
+            ``prior_predictive`` and ``observed_data``, under the names a posterior has.
+
+        Raises
+        ------
+        PriorError
+            For a flat prior, from which nothing can be drawn, naming what has one.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> m = bm.Model("use ~ urban + (1 | district)", bm.load_dataset("contraception"))
+        >>> tree = m.prior_predictive(draws=200)
+        >>> tree["prior"]["beta"].sizes, tree["prior_predictive"]["use"].sizes["row"]
+        (Frozen({'chain': 1, 'draw': 200, 'term': 2}), 1934)
+        """
+        from bayesmlm.bayes.prior_predictive import prior_predictive
+
+        return prior_predictive(self.design, draws, seed)
+
     def priors(self, reading: str = "nuts") -> pd.DataFrame:
-        """Every prior on the user's scale: ``component, group, term, prior``.
+        """Every prior on the user's scale: ``component, group, term, prior, origin``.
 
         Parameters
         ----------
         reading : {"nuts", "map"}
             Sampling and the posterior mode differ in the default of a group effect's standard deviation.
 
+        Returns
+        -------
+        pandas.DataFrame
+            ``origin`` is ``default``, or the key under which the prior was given: that of a term, or of its class
+            (``fixed``, ``sd``, ``sd.district``).  The prior of ``Intercept`` is at the means of the predictors.  The
+            rules behind the defaults are in :mod:`bayesmlm.prior_rules`.
+
         Examples
         --------
         >>> import bayesmlm as bm
-        >>> bm.Model("use ~ urban + (1 | district)", bm.load_dataset("contraception")).priors().prior.tolist()
-        ['student_t(3, 0, 2.5)', 'normal(0, 5.50619)', 'half_student_t(3, 0, 2.5)']
+        >>> m = bm.Model("use ~ urban + (1 | district)", bm.load_dataset("contraception"), priors={"sd": "gamma(2, 2)"})
+        >>> m.priors()[["term", "prior", "origin"]].to_numpy().tolist()  # doctest: +NORMALIZE_WHITESPACE
+        [['Intercept', 'student_t(3, 0, 2.5)', 'default'], ['urban[Y]', 'normal(0, 5.50619)', 'default'],
+         ['Intercept', 'gamma(2, 2)', 'sd']]
         """
-        from bayesmlm.bayes.compile import prior_table
+        import pandas as pd
 
         if reading not in ("nuts", "map"):
             raise FitError(f'there are no priors for "{reading}"; {among(reading, ("nuts", "map"))}')
-        return prior_table(self.design, mode=reading == "map")
+        design = self.design
+        groups = [(group.name, group.terms) for group in design.groups]
+        return pd.DataFrame(prior_rows(design.priors, design.terms, groups, mode=reading == "map"))

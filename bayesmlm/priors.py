@@ -1,24 +1,11 @@
-"""Prior values: what a prior is, how it is written, and which one a coefficient has by default.
+"""Prior values: what a prior is, how it is written, its density and draws from it.
 
-A prior's density refers to the user's scale.  Default rules, with the reasons:
-
-* slopes: ``normal(0, 2.5 / sd(x))``, so that a change of one standard deviation of the predictor is
-  unlikely to move the log-odds by more than 5 (Gelman, Jakulin, Pittau & Su, 2008; the rstanarm rule);
-* ``Intercept``, at the mean of the predictors: ``student_t(3, 0, 2.5)`` (the brms rule), whose tails
-  admit rare outcomes;
-* standard deviations of group effects: ``half_student_t(3, 0, 2.5)`` (brms), divided by sd(x) for a slope;
-* a Gaussian response multiplies all of these by its standard deviation, and the intercept's prior is centred at its
-  mean; the residual standard deviation has ``half_student_t(3, 0, 2.5 sd(y))``;
-* correlations: ``lkj(2)``, which leans mildly away from ±1.
-
-A posterior mode (``fit_map``) takes ``gamma(2, 0.1)`` for standard deviations instead, which vanishes at 0 and keeps
-the mode off the boundary (Chung, Rabe-Hesketh, Dorie, Gelman & Liu, 2013); a half_student_t would not.
+Which prior a quantity has where none is given is in :mod:`bayesmlm.prior_rules`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import lgamma, log, log1p, pi
 from typing import Any
@@ -27,7 +14,7 @@ import numpy as np
 
 from bayesmlm.errors import PriorError, among
 
-__all__ = ["DISTRIBUTIONS", "Prior", "default_intercept", "default_sd", "default_slope", "parse_prior"]
+__all__ = ["DISTRIBUTIONS", "Prior", "parse_prior"]
 
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "normal": ("mean", "sd"),
@@ -113,6 +100,40 @@ class Prior:
         )
         return Prior(self.distribution, values)
 
+    def draw(self, rng: np.random.Generator, size: int) -> np.ndarray[Any, Any]:
+        """Draw from the prior, shape (size,).
+
+        Raises
+        ------
+        PriorError
+            For a flat prior, which is no distribution.
+
+        Examples
+        --------
+        >>> parse_prior("exponential(10)").draw(np.random.default_rng(1), 3).round(3).tolist()
+        [0.107, 0.031, 0.538]
+        """
+        match self.distribution:
+            case "normal":
+                return self["mean"] + self["sd"] * rng.standard_normal(size)
+            case "student_t":
+                return self["mean"] + self["scale"] * rng.standard_t(self["df"], size)
+            case "cauchy":
+                return self["location"] + self["scale"] * rng.standard_cauchy(size)
+            case "half_normal":
+                return self["sd"] * np.abs(rng.standard_normal(size))
+            case "half_student_t":
+                return self["scale"] * np.abs(rng.standard_t(self["df"], size))
+            case "half_cauchy":
+                return self["scale"] * np.abs(rng.standard_cauchy(size))
+            case "exponential":
+                return rng.standard_exponential(size) / self["rate"]
+            case "gamma":
+                return rng.standard_gamma(self["shape"], size) / self["rate"]
+            case "flat":
+                raise PriorError("nothing can be drawn from a flat prior, which is no distribution")
+        raise ValueError("an LKJ prior is on a correlation matrix")
+
     def log_density(self, x: float) -> tuple[float, float]:
         """Log-density at x and its derivative; half distributions at x ≥ 0, a flat one is 0 everywhere.
 
@@ -152,10 +173,10 @@ def _shortest(value: float) -> str:
     return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
 
 
-_CALL = re.compile(r"\s*([A-Za-z_]+)\s*(?:\(([^()]*)\))?\s*")
+_CALL = re.compile(r"\s*([A-Za-z_-]+)\s*(?:\(([^()]*)\))?\s*")
 
 
-def parse_prior(text: str | Prior, role: str = "") -> Prior:
+def parse_prior(text: str | Prior, role: str = "", name: str = "") -> Prior:
     """Read ``"normal(0, 1)"`` into a :class:`Prior`.
 
     Parameters
@@ -163,6 +184,8 @@ def parse_prior(text: str | Prior, role: str = "") -> Prior:
     text : str or Prior
     role : {"", "coefficient", "sd", "correlation"}
         What the prior is for; a distribution that cannot serve there is refused.
+    name : str, optional
+        Whose prior it is, for messages.
 
     Raises
     ------
@@ -192,144 +215,6 @@ def parse_prior(text: str | Prior, role: str = "") -> Prior:
         prior = Prior(match[1], values)
     if role and prior.distribution not in ROLES[role]:
         what = {"coefficient": "a coefficient", "sd": "a standard deviation", "correlation": "a correlation"}[role]
-        raise PriorError(f"{prior} cannot be the prior of {what}; use one of: {', '.join(ROLES[role])}")
+        whose = f' ("{name}")' if name else ""
+        raise PriorError(f"{prior} cannot be the prior of {what}{whose}; use one of: {', '.join(ROLES[role])}")
     return prior
-
-
-def default_slope(sd_x: float, sd_y: float = 1.0) -> Prior:
-    """Prior of a slope whose predictor has standard deviation ``sd_x``."""
-    return Prior("normal", (0.0, 2.5 * sd_y / sd_x))
-
-
-def default_intercept(mean_y: float = 0.0, sd_y: float = 1.0) -> Prior:
-    """Prior of the intercept at the mean of the predictors."""
-    return Prior("student_t", (3.0, mean_y, 2.5 * sd_y))
-
-
-def default_sd(sd_z: float = 1.0, sd_y: float = 1.0) -> Prior:
-    """Prior of the standard deviation of a group effect whose predictor has standard deviation ``sd_z``."""
-    return Prior("half_student_t", (3.0, 0.0, 2.5 * sd_y / sd_z))
-
-
-def default_mode_sd(sd_z: float = 1.0, sd_y: float = 1.0) -> Prior:
-    """The same for a posterior mode, which it keeps off the boundary."""
-    return Prior("gamma", (2.0, 0.1 * sd_z / sd_y))
-
-
-DEFAULT_CORRELATION = Prior("lkj", (2.0,))
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedPriors:
-    """Every prior of one model, resolved against its design once and frozen.
-
-    Attributes
-    ----------
-    fixed : tuple of Prior
-        One per fixed effect, in the order of the terms; ``Intercept`` refers to centred predictors.
-    sd : tuple of tuple of Prior
-        Per random-effect term, one per column.
-    correlation : tuple of (Prior or None)
-        Per random-effect term; None where there is one column only.
-    mode_sd : tuple of tuple of Prior
-        As ``sd``, with the default of a posterior mode.
-    sigma : Prior or None
-        Of the residual standard deviation of a Gaussian model.
-    """
-
-    fixed: tuple[Prior, ...]
-    sd: tuple[tuple[Prior, ...], ...]
-    correlation: tuple[Prior | None, ...]
-    mode_sd: tuple[tuple[Prior, ...], ...]
-    sigma: Prior | None = None
-
-
-def resolve_priors(
-    chosen: Mapping[str, Any],
-    terms: tuple[str, ...],
-    term_sds: np.ndarray[Any, Any],
-    groups: tuple[tuple[str, tuple[str, ...], np.ndarray[Any, Any]], ...],
-    response: tuple[float, float] | None = None,
-) -> ResolvedPriors:
-    """Give every coefficient, standard deviation and correlation its prior.
-
-    Parameters
-    ----------
-    chosen : mapping
-        What the user wrote: ``{"age": "normal(0, 1)", "fixed": …, "sd": {"district": …}, "cor": …}``.
-        ``fixed`` speaks for all slopes; ``sd`` and ``cor`` are one prior for all groups or a table by group,
-        where an entry is one prior or a table by column.
-    terms : tuple of str
-        Names of the fixed effects.
-    term_sds : ndarray, shape (p,)
-        Standard deviation of each column; 0 for the intercept.
-    groups : tuple of (name, columns, sds)
-        Per random-effect term, its name, the names of its columns and their standard deviations
-        (0 for an intercept).
-    response : (mean, sd), optional
-        Of a Gaussian response, which the defaults are scaled by.
-
-    Raises
-    ------
-    PriorError
-        For a prior on something the model does not have, listing what it has.
-    """
-    group_names = [name for name, _, _ in groups]
-    mean_y, sd_y = response or (0.0, 1.0)
-    known = [*terms, "fixed", "sd", "cor", *(["sigma"] if response else [])]
-    for key in chosen:
-        if key not in known:
-            raise PriorError(f'a prior is given for "{key}", which the model does not have; {among(key, known)}')
-
-    fixed = []
-    for term, sd_x in zip(terms, term_sds, strict=True):
-        if term in chosen:
-            fixed.append(parse_prior(chosen[term], "coefficient"))
-        elif term == "Intercept":
-            fixed.append(default_intercept(mean_y, sd_y))
-        elif "fixed" in chosen:
-            fixed.append(parse_prior(chosen["fixed"], "coefficient"))
-        else:
-            fixed.append(default_slope(float(sd_x) or 1.0, sd_y))
-
-    def by_group(kind: str) -> dict[str, Any]:
-        given = chosen.get(kind, {})
-        if not isinstance(given, Mapping):
-            return dict.fromkeys(group_names, given)
-        for name in given:
-            if name not in group_names:
-                raise PriorError(
-                    f'a prior is given for {kind} of "{name}", which is not a grouping of the model; '
-                    f"{among(name, group_names) if group_names else 'it has none'}"
-                )
-        return dict(given)
-
-    sd_given, cor_given = by_group("sd"), by_group("cor")
-    sds: list[tuple[Prior, ...]] = []
-    mode_sds: list[tuple[Prior, ...]] = []
-    correlations: list[Prior | None] = []
-    for name, columns, column_sds in groups:
-        given = sd_given.get(name)
-        if isinstance(given, Mapping):
-            # An uncorrelated (x || g) makes several terms of one name: a key may belong to any of them.
-            here = [c for other, cols, _ in groups if other == name for c in cols]
-            for key in given:
-                if key not in here:
-                    raise PriorError(
-                        f'a prior is given for sd of "{key}" within "{name}", which is not there; {among(key, here)}'
-                    )
-        row, mode_row = [], []
-        for column, sd_z in zip(columns, column_sds, strict=True):
-            own = given.get(column) if isinstance(given, Mapping) else given
-            scale = float(sd_z) or 1.0
-            row.append(default_sd(scale, sd_y) if own is None else parse_prior(own, "sd"))
-            mode_row.append(default_mode_sd(scale, sd_y) if own is None else row[-1])
-        sds.append(tuple(row))
-        mode_sds.append(tuple(mode_row))
-        own = cor_given.get(name, DEFAULT_CORRELATION)
-        correlations.append(parse_prior(own, "correlation") if len(columns) > 1 else None)
-    sigma = None
-    if response:
-        given_sigma = chosen.get("sigma")
-        sigma = default_sd(1.0, sd_y) if given_sigma is None else parse_prior(given_sigma, "sd")
-    return ResolvedPriors(tuple(fixed), tuple(sds), tuple(correlations), tuple(mode_sds), sigma)

@@ -50,14 +50,12 @@ class Outcome:
         """What there is to say, each sentence once; the sampler's diagnostics aside."""
         said = [note for fit in (self.ml, self.mode) if fit is not None for note in fit.notes]
         own = self.posterior.tree.attrs.get("note", "") if self.posterior is not None else ""
-        unsampled = "nuts" in self.spec.methods and self.model.design.family.name == "gaussian"
-        lacks = "There are no draws: gaussian models are not sampled yet." if unsampled else ""
-        return [note for note in dict.fromkeys([*self.model.design.notes, *said, own, lacks]) if note]
+        return [note for note in dict.fromkeys([*self.model.design.notes, *said, own]) if note]
 
 
 def _methods_of(spec: Spec, model: Model) -> list[str]:
-    """The readings asked for that the model admits: no draws without groups or of a Gaussian model beside others."""
-    sampled = (model.design.groups and model.design.family.name != "gaussian") or spec.methods == ("nuts",)
+    """The readings to make: a model without groups is sampled only where nothing else is asked for."""
+    sampled = model.design.groups or spec.methods == ("nuts",)
     return [method for method in spec.methods if method != "nuts" or sampled]
 
 
@@ -102,7 +100,11 @@ def _sample(outcome: Outcome, run: RunDirectory, display: Display, resume: bool)
             outcome.posterior = BayesFit(model, run.read_posterior(name))
             return
         began = time.perf_counter()
-        fit = model.sample(sampling.draws, sampling.tune, sampling.chains, sampling.seed, progress=progress)
+        unfinished = run.file("posterior", name).with_suffix(".unfinished.nc")
+        unfinished.parent.mkdir(parents=True, exist_ok=True)
+        fit = model.sample(
+            sampling.draws, sampling.tune, sampling.chains, sampling.seed, progress=progress, checkpoint=unfinished
+        )
         tree = fit.to_arviz()
         outcome.posterior = BayesFit(model, tree)
         seconds = time.perf_counter() - began

@@ -71,7 +71,8 @@ class Spec:
     link : str or None
         None is the canonical link.
     priors : mapping
-        Term (or ``fixed``, ``sd``, ``cor``) to a prior in text; see :mod:`bayesmlm.priors`.
+        Term (or ``fixed``, ``sd``, ``cor``, ``sigma``) to a prior, given as a value or in text and kept as a value;
+        see :mod:`bayesmlm.prior_rules`.
     name, note : str
     weights, freq, offset : str or None
         Columns with prior weights, row frequencies and a known part of the linear predictor.
@@ -110,8 +111,7 @@ class Spec:
         family_of(self.family, self.link)
         if not isinstance(self.priors, Mapping):
             raise PriorError(f'priors should be a table such as {{"age": "normal(0, 1)"}}, not {self.priors!r}')
-        for prior in _leaves(self.priors):
-            parse_prior(prior)
+        object.__setattr__(self, "priors", _read_priors(self.priors))
         for method in self.methods:
             if method not in METHODS:
                 raise SpecError(f'there is no method "{method}"; {among(method, METHODS)}')
@@ -151,8 +151,11 @@ class Spec:
         return next(iter(specs.values()))
 
 
-def _leaves(value: Any) -> list[Any]:
-    return [leaf for item in value.values() for leaf in _leaves(item)] if isinstance(value, Mapping) else [value]
+def _read_priors(value: Any) -> Any:
+    """The same table with every text read into a prior."""
+    if isinstance(value, Mapping):
+        return {key: _read_priors(item) for key, item in value.items()}
+    return parse_prior(value)
 
 
 # spec files ---------------------------------------------------------------------------------------------

@@ -55,7 +55,6 @@ def test_fit_prints_the_summary_without_pymc(csv):
         ("use ~ age", ("--reml",), "REML is defined for gaussian models"),
         ("use ~ age", ("--reml", "--method", "map"), "--reml is a way of maximum likelihood"),
         ("use ~ age", ("--information", "fisher"), 'there is no "fisher" information; there are: observed, expected'),
-        ("age ~ urban", ("--family", "gaussian", "--method", "nuts"), "gaussian models are not sampled yet"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(csv, formula, options, message):

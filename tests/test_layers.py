@@ -11,14 +11,18 @@ ROOT = Path(bayesmlm.__file__).parent
 
 LEVELS = [
     {"errors"},
-    {"families", "priors", "expressions", "bars", "frames", "datasets", "parallel"},
-    {"spec", "response", "model_matrix"},
+    {"arguments", "families", "priors", "expressions", "bars", "frames", "datasets", "parallel"},
+    {"spec", "response", "model_matrix", "prior_rules", "scaling"},
+    {"grouping", "new_data", "observations"},
     {"design", "compress"},
-    {"laplace"},
-    {"fit", "facts", "hypotheses", "likelihood_ratio", "summary", "prediction", "simulation"},
+    {"tables", "estimands", "laplace"},
+    {"facts", "residuals", "hypotheses", "likelihood_ratio", "prediction", "simulation"},
+    {"fit", "summary"},
     {"ml", "bayes", "gee"},
+    {"start", "comparable"},
     {"model"},
-    {"effects", "comparison", "deletion", "checks", "prose", "rundir", "screen"},
+    {"effects", "ladder", "ranking", "deletion", "checks", "prose", "rundir", "screen"},
+    {"comparison"},
     {"plots"},
     {"report", "run"},
     {"cli"},
@@ -30,10 +34,7 @@ LEVEL = {unit: floor for floor, units in enumerate(LEVELS) for unit in units}
 SAME_LEVEL = {
     ("bars", "expressions"): "a formula's calls are expressions",
     ("frames", "expressions"): "derived columns are expressions",
-    ("fit", "facts"): "Fit.r2() and the like hand themselves to it, lazily",
     ("fit", "summary"): "Fit.summary() hands itself to the text tables, lazily",
-    ("fit", "simulation"): "Fit.simulate() draws by it",
-    ("deletion", "comparison"): "what cannot be compared cannot be tested",
     ("run", "report"): "a run ends in its report",
 }
 """Imports within one floor that are allowed, each with its reason."""

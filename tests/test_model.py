@@ -91,16 +91,19 @@ def test_a_mode_has_priors_of_its_own(toy):
 
 def test_sigma_has_a_prior(sleepstudy):
     model = Model("Reaction ~ Days", sleepstudy, family="gaussian", priors={"sigma": "exponential(0.01)"})
-    assert model.priors().iloc[-1].tolist() == ["residual", "", "sigma", "exponential(0.01)"]
+    assert model.priors().iloc[-1].tolist() == ["residual", "", "sigma", "exponential(0.01)", "sigma"]
     assert model.priors().term.tolist() == ["Intercept", "Days", "sigma"]
 
 
-def test_a_gaussian_model_is_not_sampled_and_says_what_serves(sleepstudy, monkeypatch):
-    model = Model("Reaction ~ Days + (1 | Subject)", sleepstudy, family="gaussian")
-    monkeypatch.setattr(Model, "_start", None)  # refused before anything is computed
-    for attempt in (model.sample, model.to_pymc):
-        with pytest.raises(FitError, match=r"not sampled yet: use fit_ml\(\).* or fit_map\(\)"):
-            attempt()
+def test_a_gaussian_model_has_all_its_readings(sleepstudy):
+    """Means and modes within a tenth of a posterior standard deviation of each other for the fixed effects."""
+    model = Model("Reaction ~ Days + (Days | Subject)", sleepstudy, family="gaussian")
+    likelihood, posterior = model.fit_ml(reml=True).table(), model.sample(seed=1).table()
+    assert posterior.component.tolist() == likelihood.component.tolist()
+    distance = (posterior.estimate - likelihood.estimate) / posterior.std_error
+    assert (distance[:2].abs() < 0.1).all()
+    assert (distance.abs() < 1.0).all()
+    assert "sigma" in model.to_pymc().named_vars
 
 
 def test_reml_is_for_gaussian_models_only(toy):

@@ -71,6 +71,8 @@ def test_the_screen_shows_tables_verdicts_and_comparisons(finished):
     assert "Leave-one-out prediction" in text
 
 
+# Of 200 draws the smoothed weights of some row are beyond what so few can bear.
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto distribution")
 def test_the_posterior_file_is_arvizs(finished):
     import arviz as az
 
@@ -148,6 +150,7 @@ GAUSSIAN = """
 source = "sleepstudy"
 [defaults]
 family = "gaussian"
+sampling = { draws = 500, chains = 2 }
 [models.a]
 formula = "Reaction ~ Days + (1 | Subject)"
 [models.b]
@@ -164,16 +167,15 @@ def test_a_gaussian_run_with_modes(tmp_path, monkeypatch):
     text = console.export_text()
     assert "posterior mode (SE)" in text
     assert " sigma " in text
-    assert "gaussian models are not sampled yet" in text
-    assert "Leave-one-out" not in text
-    assert set(run.record["models"]["b"]) == {"ml", "map"}
+    assert "Leave-one-out" in text
+    assert set(run.record["models"]["b"]) == {"ml", "map", "nuts"}
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert {"likelihood/b.json", "mode/b.json", "tables/b_map.csv", "report.html"} <= files
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "AIC and BIC are of the likelihood at the posterior mode" in page
 
     before = (out / "tables" / "b_side_by_side.csv").read_bytes()
-    for name in ("fit_ml", "fit_map"):
+    for name in ("fit_ml", "fit_map", "sample"):
         monkeypatch.setattr(bm.Model, name, None)  # resuming fits nothing again
     resumed = run_specs(
         tmp_path / "sleep.toml", out, methods=["ml", "map", "nuts"], resume=True, console=Console(quiet=True)
@@ -188,8 +190,6 @@ def test_modes_alone_make_a_report(tmp_path, quiet):
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "The posterior mode was reached; there are no draws." in page
     assert not (tmp_path / "out" / "tables" / "ladder.csv").exists()
-    with pytest.raises(bm.FitError, match="not sampled yet"):
-        run_specs(tmp_path / "sleep.toml", tmp_path / "draws", methods=["nuts"], console=quiet)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -7,12 +7,13 @@ are non-centred by default (Papaspiliopoulos, Roberts & Sköld, 2007): ``ranef =
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayesmlm.design import Design, Group
-from bayesmlm.errors import DataError, FitError
+from bayesmlm.errors import DataError
 from bayesmlm.priors import Prior
 
 if TYPE_CHECKING:
@@ -131,13 +132,23 @@ def _log_normal_cdf(x: Any) -> Any:
 
 
 def _response(design: Design, eta: Any) -> None:
-    """The response's distribution given the linear predictor; weights multiply its log-density."""
+    """The response's distribution given the linear predictor; weights multiply its log-density.
+
+    A Gaussian row's weight divides its variance, as lme4 has it; only its frequency multiplies.
+    """
     import pymc as pm
     import pytensor.tensor as pt
 
     response, link = design.response, design.family.link.name
-    name = response.variable
-    if design.family.name == "poisson":
+    name, multiplier = response.variable, design.weights * design.freq
+    if design.family.name == "gaussian":
+        assert design.priors.sigma is not None
+        sigma = _positive("sigma", design.priors.sigma)
+        if not np.all(design.weights == 1.0):
+            sigma = sigma / pt.sqrt(pm.Data("prior_weights", design.weights, dims="row"))
+        variable = pm.Normal(name, eta, sigma, observed=response.y, dims="row")
+        multiplier = design.freq
+    elif design.family.name == "poisson":
         variable = pm.Poisson(name, pt.exp(eta), observed=response.y.astype("int64"), dims="row")
     else:
         # On the logit scale both tails keep their digits: log Φ(η) − log Φ(−η), and log(exp(e^η) − 1).
@@ -151,22 +162,9 @@ def _response(design: Design, eta: Any) -> None:
         else:
             trials = pm.Data("trials", response.trials.astype("int64"), dims="row")
             variable = pm.Binomial(name, n=trials, logit_p=eta, observed=observed, dims="row")
-    multiplier = design.weights * design.freq
     if not np.all(multiplier == 1.0):
         observed_value = pm.modelcontext(None).rvs_to_values[variable]
         pm.Potential("weights", pt.sum((multiplier - 1.0) * pm.logp(variable, observed_value)))
-
-
-def check_family(design: Design) -> None:
-    """Refuse a family that is not sampled yet.
-
-    Raises
-    ------
-    FitError
-        Naming what serves instead.
-    """
-    if design.family.name == "gaussian":
-        raise FitError("gaussian models are not sampled yet: use fit_ml() (REML too), or fit_map() for the mode")
 
 
 def check_names(design: Design) -> None:
@@ -178,7 +176,7 @@ def check_names(design: Design) -> None:
         Naming the column.
     """
     taken = {"chain", "draw", "term", "row", "slope", "beta", "X_scaled", "intercept_centred", "slopes_scaled"}
-    taken |= {"offset", "weights", "trials"}
+    taken |= {"offset", "weights", "prior_weights", "trials", "sigma"}
     for label in design.group_labels:
         taken |= {f"{part}_{label}" for part in ("sd", "cor", "ranef", "z")}
         taken |= {f"{label}_{part}" for part in ("term", "pair", "codes", "columns")}
@@ -190,19 +188,20 @@ def check_names(design: Design) -> None:
             )
 
 
-def compile_model(design: Design, centered: bool = False) -> pm.Model:
+def compile_model(design: Design, centered: bool | Sequence[bool] = False) -> pm.Model:
     """Write a design as a PyMC model.
 
     Parameters
     ----------
     design : Design
-    centered : bool
-        Sample the group effects themselves instead of standardised ones.
+    centered : bool or sequence of bool
+        Sample the group effects themselves instead of standardised ones; one for all random-effect terms, or each.
 
     Returns
     -------
     pymc.Model
-        Named variables: ``beta`` (dims ``term``), and per random-effect term ``sd_…``, ``cor_…`` and ``ranef_…``.
+        Named variables: ``beta`` (dims ``term``), per random-effect term ``sd_…``, ``cor_…`` and ``ranef_…``, and of a
+        Gaussian model ``sigma``.
 
     Examples
     --------
@@ -215,14 +214,13 @@ def compile_model(design: Design, centered: bool = False) -> pm.Model:
     """
     import pymc as pm
 
-    check_family(design)
     check_names(design)
+    each = (centered,) * len(design.groups) if isinstance(centered, bool) else tuple(centered)
     with pm.Model(coords=design.coords) as model:
         eta: Any = _fixed_effects(design) if design.terms else 0.0
-        for group, label, sds, correlation in zip(
-            design.groups, design.group_labels, design.priors.sd, design.priors.correlation, strict=True
-        ):
-            eta = eta + _group_effects(group, label, sds, correlation, centered)
+        terms = zip(design.groups, design.group_labels, design.priors.sd, design.priors.correlation, each, strict=True)
+        for group, label, sds, correlation, own in terms:
+            eta = eta + _group_effects(group, label, sds, correlation, own)
         if np.any(design.offset):
             eta = eta + pm.Data("offset", design.offset, dims="row")
         _response(design, eta)

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesmlm.bayes.draws import convergence, table_draws
+from bayesmlm.design import Design
+from bayesmlm.tables import labels
+
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Diagnostics", "diagnose", "energy_fraction"]
+__all__ = ["Diagnostics", "diagnose", "energy_fraction", "judge", "stuck_chains"]
 
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400.0
@@ -36,6 +40,8 @@ class Diagnostics:
         Smallest energy Bayesian fraction of missing information over chains.
     draws, chains : int
         Draws in all, and chains.
+    stuck : tuple of (int, str)
+        Chains, counted from 1, that do not move or stay away from the others, and in which quantity most.
     """
 
     rhat: float
@@ -48,11 +54,14 @@ class Diagnostics:
     ebfmi: float
     draws: int
     chains: int
+    stuck: tuple[tuple[int, str], ...] = ()
 
     @property
     def problems(self) -> list[str]:
         """What is wrong, each with what to do; empty when nothing is."""
         out = []
+        for chain, term in self.stuck:
+            out.append(f"chain {chain} is stuck ({term}): do not use these draws; tune longer, with another seed")
         if self.rhat > RHAT_LIMIT:
             out.append(f"the chains disagree (R-hat {self.rhat:.3f} for {self.rhat_term}): sample longer")
         if min(self.ess_bulk, self.ess_tail) < ESS_LIMIT and self.draws >= 1000:
@@ -69,6 +78,25 @@ class Diagnostics:
         if self.ebfmi < EBFMI_LIMIT:
             out.append(f"the energy moves slowly (E-BFMI {self.ebfmi:.2f}): give the heaviest-tailed prior less weight")
         return out
+
+    @property
+    def reason(self) -> str:
+        """Why the chains should run again: R-hat, or few effective draws; empty where they need not."""
+        if self.rhat > RHAT_LIMIT:
+            return f"R-hat {self.rhat:.3f} for {self.rhat_term}"
+        least = min(self.ess_bulk, self.ess_tail)
+        return f"ESS {least:.0f} for {self.ess_term}" if least < ESS_LIMIT and self.draws >= 1000 else ""
+
+    @property
+    def again(self) -> bool:
+        """Whether the chains should run again."""
+        return bool(self.reason)
+
+    @property
+    def quality(self) -> float:
+        """What runs are compared by: the smallest effective sample size, where R-hat does not speak against it."""
+        least = min(self.ess_bulk, self.ess_tail)
+        return least if not self.rhat > RHAT_LIMIT else -self.rhat
 
     @property
     def ok(self) -> bool:
@@ -104,7 +132,35 @@ def energy_fraction(energy: Any) -> Any:
         return np.square(np.diff(energy, axis=1)).mean(axis=1) / np.var(energy, axis=1)
 
 
-def diagnose(tree: xr.DataTree, names: list[str], columns: dict[str, Any]) -> Diagnostics:
+def stuck_chains(draws: Any) -> list[tuple[int, int]]:
+    """Chains that do not move or stay away from the others, and the quantity that shows it most.
+
+    Against the median of the chains, in units of the median of their standard deviations: a chain whose mean is five
+    of them away, or whose own is below a twentieth.  Such a chain need not have divergences.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (chain, draw, quantity)
+
+    Examples
+    --------
+    >>> draws = np.random.default_rng(1).standard_normal((4, 100, 2))
+    >>> draws[2, :, 1] += 9.0
+    >>> stuck_chains(draws)
+    [(2, 1)]
+    """
+    chains, n, _ = draws.shape
+    if chains < 2 or n < 20:
+        return []
+    mean, sd = draws.mean(axis=1), draws.std(axis=1)
+    unit = np.maximum(np.median(sd, axis=0), np.finfo(float).tiny)
+    away = np.abs(mean - np.median(mean, axis=0)) / (5.0 * unit)
+    still = unit / np.maximum(20.0 * sd, np.finfo(float).tiny)
+    worst = np.maximum(away, still)
+    return [(int(c), int(np.argmax(worst[c]))) for c in np.flatnonzero((worst > 1.0).any(axis=1))]
+
+
+def diagnose(tree: xr.DataTree, names: list[str], columns: dict[str, Any], draws: Any) -> Diagnostics:
     """Read a posterior's record.
 
     Parameters
@@ -114,6 +170,7 @@ def diagnose(tree: xr.DataTree, names: list[str], columns: dict[str, Any]) -> Di
         Names of the quantities in ``columns``.
     columns : dict
         Arrays ``rhat, ess_bulk, ess_tail``, one value per quantity.
+    draws : ndarray, shape (chain, draw, quantity)
     """
     stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else {}
     sizes = tree["posterior"].sizes
@@ -136,4 +193,15 @@ def diagnose(tree: xr.DataTree, names: list[str], columns: dict[str, Any]) -> Di
         ebfmi=float(np.min(fractions)),
         draws=int(sizes["chain"] * sizes["draw"]),
         chains=int(sizes["chain"]),
+        stuck=tuple((chain + 1, names[quantity]) for chain, quantity in stuck_chains(draws)),
     )
+
+
+def judge(design: Design, tree: xr.DataTree) -> Diagnostics:
+    """Diagnostics of a posterior's fixed effects, standard deviations and correlations."""
+    names = [
+        term if component == "fixed" else f"{component} {group} {term}".replace("  ", " ")
+        for component, group, term, _ in labels(design)
+    ]
+    draws = table_draws(design, tree)
+    return diagnose(tree, names, convergence(draws), draws)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from bayesmlm.bayes.diagnostics import Diagnostics, diagnose
+from bayesmlm.bayes.diagnostics import Diagnostics, judge
+from bayesmlm.bayes.draws import convergence, table_draws
 from bayesmlm.errors import FitError
 from bayesmlm.fit import (
     ESTIMANDS,
@@ -26,7 +27,7 @@ from bayesmlm.hypotheses import Hypothesis, read_hypotheses, savage_dickey
 from bayesmlm.laplace import kernels
 from bayesmlm.prediction import averaged_mean
 from bayesmlm.priors import Prior
-from bayesmlm.simulation import Parameters
+from bayesmlm.simulation import Parameters, draw_responses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,18 +68,7 @@ class BayesFit(Fit):
 
     def _draws(self, ranef: bool) -> Array:
         """Draws (chain, draw, quantity) in the order of the table."""
-        posterior = self.tree["posterior"]
-        design = self.design
-        parts = [posterior["beta"].to_numpy()]
-        parts += [posterior[f"sd_{label}"].to_numpy() for label in design.group_labels]
-        for group, label in zip(design.groups, design.group_labels, strict=True):
-            if group.pairs:
-                parts.append(posterior[f"cor_{label}"].to_numpy())
-        if ranef:
-            for label in design.group_labels:
-                values = posterior[f"ranef_{label}"].to_numpy()
-                parts.append(values.reshape(*values.shape[:2], -1))
-        return np.concatenate(parts, axis=2)
+        return table_draws(self.design, self.tree, ranef)
 
     def _linear_predictor(self, rows: Any, estimand: str, new_groups: str) -> tuple[Array, Array]:
         """η per draw and row (S, m), and the variance of the effects that are integrated over."""
@@ -115,13 +105,24 @@ class BayesFit(Fit):
         rows = prediction_rows(design, None, "conditional", "zero")
         eta, _ = self._linear_predictor(rows, "conditional", "zero")
         response, poisson = design.response, design.family.name == "poisson"
+        sizes = self.tree["posterior"].sizes
+        if design.family.name == "gaussian":
+            sd = self._sigma()[:, None] / np.sqrt(design.weights)
+            values = -0.5 * ((response.y - eta) / sd) ** 2 - np.log(sd) - 0.5 * np.log(2.0 * np.pi)
+            return values.reshape(sizes["chain"], sizes["draw"], -1)
         trials = np.ones_like(response.y) if poisson else response.trials
         constant = kernels.row_constants(poisson, response.y, response.trials, design.weights)
         values = kernels.pointwise(
             design.family.link.code, response.y * design.weights, trials * design.weights, eta, constant
         )
-        sizes = self.tree["posterior"].sizes
         return values.reshape(sizes["chain"], sizes["draw"], -1)
+
+    def _sigma(self) -> Array:
+        """Draws of the residual standard deviation, (draws,); NaN where there is none."""
+        posterior = self.tree["posterior"]
+        if "sigma" in posterior:
+            return np.asarray(posterior["sigma"].to_numpy().ravel())
+        return np.full(posterior.sizes["chain"] * posterior.sizes["draw"], np.nan)
 
     def thinned(self, draws: int) -> BayesFit:
         """The fit with as few evenly spread draws of each chain as make up ``draws``, its other groups left out."""
@@ -141,16 +142,20 @@ class BayesFit(Fit):
         draws : int, optional
             How many posterior draws to use, evenly spread over the chains; all without it.
         """
-        rng = np.random.default_rng(seed)
-        rows = prediction_rows(self.design, None, "conditional", "zero")
+        rng, design = np.random.default_rng(seed), self.design
+        rows = prediction_rows(design, None, "conditional", "zero")
         few = self if draws is None else self.thinned(draws)
         eta, _ = few._linear_predictor(rows, "conditional", "zero")
+        sigma = few._sigma()
         if draws is not None and draws < len(eta):
-            eta = eta[np.linspace(0, len(eta) - 1, draws).astype(int)]
-        mean = self.design.family.link.inverse(eta)
-        if self.design.family.name == "poisson":
-            return rng.poisson(mean)
-        return rng.binomial(self.design.response.trials.astype(int), mean)
+            chosen = np.linspace(0, len(eta) - 1, draws).astype(int)
+            eta, sigma = eta[chosen], sigma[chosen]
+        trials = design.response.trials
+        # A weight divides a Gaussian row's variance; elsewhere it is of the likelihood, not of the response.
+        weights = design.weights if design.family.name == "gaussian" else np.ones_like(trials)
+        return np.array(
+            [draw_responses(design.family, row, trials, weights, s, rng) for row, s in zip(eta, sigma, strict=True)]
+        )
 
     def _parameters(self, seed: int) -> Iterable[Parameters]:
         posterior, design = self.tree["posterior"], self.design
@@ -168,7 +173,7 @@ class BayesFit(Fit):
             values, vectors = np.linalg.eigh(R)
             factors.append(sd[:, :, None] * vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
             effects.append(posterior[f"ranef_{label}"].to_numpy().reshape(-1, group.n_levels, k))
-        sigma = posterior["sigma"].to_numpy().ravel() if "sigma" in posterior else np.full(len(beta), np.nan)
+        sigma = self._sigma()
         for s in cycle(np.random.default_rng(seed).permutation(len(beta)).tolist()):
             yield Parameters(
                 beta[s], tuple(part[s] for part in factors), float(sigma[s]), tuple(part[s] for part in effects)
@@ -225,7 +230,7 @@ class BayesFit(Fit):
                 "std_error": flat.std(axis=0, ddof=min(1, len(flat) - 1)),
                 "conf_low": low,
                 "conf_high": high,
-                **_convergence(draws),
+                **convergence(draws),
             },
         )
         out.attrs.update(interval=f"{level:.0%} equal-tailed", estimand=ESTIMANDS["conditional"], engine=self.engine)
@@ -377,9 +382,7 @@ class BayesFit(Fit):
 
     def diagnostics(self) -> Diagnostics:
         """What the sampler's record says; ends in one verdict sentence."""
-        rows = labels(self.design)
-        names = [term if component == "fixed" else f"{component} {group} {term}" for component, group, term, _ in rows]
-        return diagnose(self.tree, names, _convergence(self._draws(False)))
+        return judge(self.design, self.tree)
 
     @property
     def converged(self) -> bool:
@@ -482,18 +485,3 @@ def _refuse_df(df: str | None) -> None:
 
 def _odds(probability: float) -> float:
     return probability / (1.0 - probability) if probability < 1.0 else np.inf
-
-
-def _convergence(draws: Array) -> dict[str, Array]:
-    """ESS and R-hat of every quantity, by ArviZ; NaN where there are too few draws or chains."""
-    from arviz_stats.base import array_stats
-
-    chains, n = draws.shape[:2]
-    nan = np.full(draws.shape[2], np.nan)
-    if n < 4:
-        return {"ess_bulk": nan, "ess_tail": nan, "rhat": nan}
-    return {
-        "ess_bulk": np.asarray(array_stats.ess(draws, chain_axis=0, draw_axis=1, method="bulk")),
-        "ess_tail": np.asarray(array_stats.ess(draws, chain_axis=0, draw_axis=1, method="tail", prob=(0.05, 0.95))),
-        "rhat": np.asarray(array_stats.rhat(draws, chain_axis=0, draw_axis=1)) if chains > 1 else nan,
-    }

@@ -1,11 +1,12 @@
-"""The fused log-density and gradient of the compiled PyMC model, for random-effect terms of one column each.
+"""The fused log-density and gradient of the compiled PyMC model, in its unconstrained coordinates.
 
-Unconstrained coordinates, in the order of the ``pm.Model``'s free variables: the p internal coefficients (centred
-intercept and scaled slopes), then per term log sd and the standardised effects z.  With η = o + Xβ + Σ sd z[group] c,
+With u the group effects, Λ = diag(sd) L their covariance's factor, u = Λ z where they are standardised, and
+η = o + Xβ + Σ z' u[group],
 
-    log p = Σ log prior(β) + Σ_t [log prior(sd_t) + log sd_t − ½ |z_t|²] + Σ ℓ(η),
+    log p = Σ log prior(β) + Σ_t [Σ log prior(sd) + Σ log sd + log LKJ(L) + log N(u; 0, ΛΛ')] + Σ ℓ(η),
 
-the term log sd being the log-Jacobian of sd = exp(·).  All constants of PyMC's own log-density are kept.
+Σ log sd being the log-Jacobian of sd = exp(·).  All constants of PyMC's own log-density are kept.  Rows that are equal
+but for their responses are one row with their counts; rows are ordered by the groups of the largest term.
 """
 
 from __future__ import annotations
@@ -17,61 +18,68 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from bayesmlm.bayes.coordinates import Coordinates, coordinates_of, spiral
+from bayesmlm.bayes.densities import lkj_constant, log_prior, prior_row
+from bayesmlm.bayes.effects import COLUMNS, LEVELS, PLAIN, effects_prior, pull_back
+from bayesmlm.bayes.rows import row_scores
 from bayesmlm.design import Design
-from bayesmlm.laplace.kernels import log_constant, point
-from bayesmlm.priors import Prior
+from bayesmlm.laplace.kernels import log_constant
 
-__all__ = ["Kernel", "build_kernel", "kernel_serves"]
+__all__ = ["Kernel", "build_kernel"]
 
 Array = np.ndarray[Any, Any]
 
-_KINDS = {
-    "normal": 0, "student_t": 1, "cauchy": 2, "flat": 3, "half_normal": 0, "half_student_t": 1, "half_cauchy": 2,
-    "exponential": 4, "gamma": 5,
-}  # fmt: skip
+_BLOCK = 4096
+"""Rows taken together, so that what is between two passes over them stays in the processor's cache."""
 
 
-def _prior_row(prior: Prior) -> tuple[float, float, float, float, float]:
-    """(kind, a, b, c, log constant): what :func:`log_prior` needs of a prior."""
-    lgamma = math.lgamma
-    kind = float(_KINDS[prior.distribution])
-    half = math.log(2.0) if prior.distribution.startswith("half") else 0.0
-    match prior.distribution:
-        case "normal":
-            return kind, 0.0, prior["mean"], prior["sd"], -math.log(prior["sd"]) - 0.5 * math.log(2 * math.pi)
-        case "half_normal":
-            return kind, 0.0, 0.0, prior["sd"], half - math.log(prior["sd"]) - 0.5 * math.log(2 * math.pi)
-        case "student_t" | "half_student_t":
-            df, scale = prior["df"], prior["scale"]
-            mean = prior["mean"] if prior.distribution == "student_t" else 0.0
-            norm = lgamma((df + 1) / 2) - lgamma(df / 2) - 0.5 * math.log(df * math.pi) - math.log(scale)
-            return kind, df, mean, scale, half + norm
-        case "cauchy" | "half_cauchy":
-            place = prior["location"] if prior.distribution == "cauchy" else 0.0
-            return kind, 1.0, place, prior["scale"], half - math.log(math.pi * prior["scale"])
-        case "exponential":
-            return kind, prior["rate"], 0.0, 1.0, math.log(prior["rate"])
-        case "gamma":
-            shape, rate = prior["shape"], prior["rate"]
-            return kind, shape, rate, 1.0, shape * math.log(rate) - lgamma(shape)
-    return kind, 0.0, 0.0, 1.0, 0.0
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def _sum(a: np.ndarray) -> float:
+    total = 0.0
+    for i in range(len(a)):
+        total += a[i]
+    return total
 
 
-@njit(cache=True, inline="always")
-def log_prior(row: np.ndarray, x: float) -> tuple[float, float]:
-    """Log-density of a prior and its derivative at x."""
-    kind, a, b, c, constant = row[0], row[1], row[2], row[3], row[4]
-    if kind == 0:
-        r = (x - b) / c
-        return constant - 0.5 * r * r, -r / c
-    if kind == 1 or kind == 2:
-        r = (x - b) / c
-        return constant - 0.5 * (a + 1.0) * math.log1p(r * r / a), -(a + 1.0) * r / (c * (a + r * r))
-    if kind == 4:
-        return constant - a * x, -a
-    if kind == 5:
-        return constant + (a - 1.0) * math.log(x) - b * x, (a - 1.0) / x - b
-    return 0.0, 0.0
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def _product(a: np.ndarray, b: np.ndarray) -> float:
+    total = 0.0
+    for i in range(len(a)):
+        total += a[i] * b[i]
+    return total
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract"})
+def _add(out: np.ndarray, a: np.ndarray, factor: float) -> None:
+    for i in range(len(out)):
+        out[i] += a[i] * factor
+
+
+@njit(cache=True, error_model="numpy")
+def _gather(eta: np.ndarray, effects: np.ndarray, codes: np.ndarray, z: np.ndarray, plain: bool) -> None:
+    """Add z' u[group] to the linear predictors."""
+    if plain:
+        for i in range(len(eta)):
+            eta[i] += effects[codes[i]]
+        return
+    k = len(z)
+    for a in range(k):
+        for i in range(len(eta)):
+            eta[i] += z[a, i] * effects[codes[i] * k + a]
+
+
+@njit(cache=True, error_model="numpy")
+def _scatter(out: np.ndarray, score: np.ndarray, codes: np.ndarray, z: np.ndarray, plain: bool) -> None:
+    """Add the rows' scores to their groups'; a run of rows of one group is summed before it is written."""
+    k = len(z)
+    for a in range(k):
+        last, held = codes[0], 0.0
+        for i in range(len(score)):
+            if codes[i] != last:
+                out[last * k + a] += held
+                last, held = codes[i], 0.0
+            held += score[i] if plain else z[a, i] * score[i]
+        out[last * k + a] += held
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -84,61 +92,106 @@ def log_density(
     X: np.ndarray,
     offset: np.ndarray,
     codes: np.ndarray,
-    columns: np.ndarray,
-    levels: np.ndarray,
+    z: np.ndarray,
+    layout: np.ndarray,
+    places: np.ndarray,
+    etas: np.ndarray,
     beta_priors: np.ndarray,
     sd_priors: np.ndarray,
+    sigma_prior: np.ndarray,
+    sigma: int,
+    freq: float,
+    constant: float,
 ) -> float:
-    """Log-density at x without the likelihood's constant; its gradient is written into ``gradient``.
+    """Log-density at x; its gradient is written into ``gradient``.
 
     Parameters
     ----------
-    x, gradient : ndarray, shape (p + Σ (1 + levels),)
-    X : ndarray, shape (n, p)
+    x, gradient : ndarray, shape (size,)
+    link : int
+    y, trials : ndarray, shape (n,)
+        As :func:`bayesmlm.bayes.rows.row_scores` has them.
+    X : ndarray, shape (p, n)
+    offset : ndarray, shape (n,)
     codes : ndarray of int, shape (terms, n)
-    columns : ndarray, shape (terms, n)
-    levels : ndarray of int, shape (terms,)
-    beta_priors, sd_priors : ndarray, shape (p, 5) and (terms, 5)
+    z : ndarray, shape (columns of all terms, n)
+    layout : ndarray of int, shape (terms, 7)
+        See :mod:`bayesmlm.bayes.effects`.
+    places : ndarray of int, shape (pairs of columns of all terms,)
+    etas : ndarray, shape (terms,)
+        Of the LKJ densities.
+    beta_priors, sd_priors : ndarray, shape (p, 5) and (columns of all terms, 5)
+    sigma_prior : ndarray, shape (5,)
+    sigma : int
+        Place of log σ; −1 where there is none.
+    freq : float
+        Observations, for σ.
+    constant : float
+        What no parameter enters.
     """
-    n, p = X.shape
-    terms = len(levels)
-    total = 0.0
+    p, n = X.shape
+    terms = len(layout)
+    total = constant
     for j in range(p):
         lp, d = log_prior(beta_priors[j], x[j])
         total += lp
         gradient[j] = d
-    starts = np.empty(terms, dtype=np.int64)
-    sds = np.empty(terms)
-    at = p
+    most, all_effects = 1, 0
     for t in range(terms):
-        starts[t] = at + 1
-        sds[t] = math.exp(x[at])
-        gradient[at] = 0.0
-        for j in range(at + 1, at + 1 + levels[t]):
-            total -= 0.5 * x[j] * x[j]
-            gradient[j] = 0.0
-        total -= 0.5 * levels[t] * math.log(2.0 * math.pi)
-        at += 1 + levels[t]
-    for i in range(n):
-        eta = offset[i]
-        for j in range(p):
-            eta += X[i, j] * x[j]
-        for t in range(terms):
-            eta += sds[t] * columns[t, i] * x[starts[t] + codes[t, i]]
-        ll, s, _, _ = point(link, y[i], trials[i], eta)
-        total += ll
-        for j in range(p):
-            gradient[j] += X[i, j] * s
-        for t in range(terms):
-            gradient[starts[t] + codes[t, i]] += columns[t, i] * s
+        most = max(most, layout[t, COLUMNS])
+        all_effects += layout[t, COLUMNS] * layout[t, LEVELS]
+    lam = np.zeros((terms, most, most))
+    effects, of_effects = np.empty(all_effects), np.zeros(all_effects)
+    column, pair, at = 0, 0, 0
     for t in range(terms):
-        along = 0.0
-        for j in range(starts[t], starts[t] + levels[t]):
-            along += x[j] * gradient[j]
-            gradient[j] = sds[t] * gradient[j] - x[j]
-        lp, d = log_prior(sd_priors[t], sds[t])
-        total += lp + x[starts[t] - 1]
-        gradient[starts[t] - 1] = sds[t] * (along + d) + 1.0
+        k = layout[t, COLUMNS]
+        size = k * layout[t, LEVELS]
+        total += effects_prior(
+            x, gradient, effects[at : at + size], lam[t, :k, :k], layout[t], places[pair:], sd_priors[column:], etas[t]
+        )
+        column, pair, at = column + k, pair + k * (k - 1) // 2, at + size
+    precision, log_sigma = 1.0, 0.0
+    if sigma >= 0:
+        log_sigma = x[sigma]
+        precision = math.exp(-2.0 * log_sigma)
+        lp, d = log_prior(sigma_prior, math.exp(log_sigma))
+        total += lp + log_sigma - freq * log_sigma
+        gradient[sigma] = d * math.exp(log_sigma) + 1.0 - freq
+
+    eta, score = np.empty(min(n, _BLOCK)), np.empty(min(n, _BLOCK))
+    for first in range(0, n, _BLOCK):
+        end = min(first + _BLOCK, n)
+        e, s = eta[: end - first], score[: end - first]
+        e[:] = offset[first:end]
+        for j in range(p):
+            _add(e, X[j, first:end], x[j])
+        column, at = 0, 0
+        for t in range(terms):
+            k = layout[t, COLUMNS]
+            _gather(e, effects[at:], codes[t, first:end], z[column : column + k, first:end], layout[t, PLAIN] != 0)
+            column, at = column + k, at + k * layout[t, LEVELS]
+        row_scores(link, y[first:end], trials[first:end], e, s)
+        part = _sum(e)
+        if sigma >= 0:
+            part *= precision
+            gradient[sigma] -= 2.0 * part
+            for i in range(len(s)):
+                s[i] *= precision
+        total += part
+        for j in range(p):
+            gradient[j] += _product(X[j, first:end], s)
+        column, at = 0, 0
+        for t in range(terms):
+            k = layout[t, COLUMNS]
+            _scatter(of_effects[at:], s, codes[t, first:end], z[column : column + k, first:end], layout[t, PLAIN] != 0)
+            column, at = column + k, at + k * layout[t, LEVELS]
+
+    pair, at = 0, 0
+    for t in range(terms):
+        k = layout[t, COLUMNS]
+        size = k * layout[t, LEVELS]
+        pull_back(x, gradient, of_effects[at : at + size], lam[t, :k, :k], layout[t], places[pair:])
+        pair, at = pair + k * (k - 1) // 2, at + size
     return total
 
 
@@ -150,33 +203,66 @@ class Kernel:
     ----------
     arguments : tuple
         What :func:`log_density` takes after x and gradient.
-    constant : float
-        The likelihood's constant, added so that values equal the ``pm.Model``'s.
-    p, size : int
-        Fixed effects, and coordinates in all.
-    levels : tuple of int
-        Groups of each term.
+    coordinates : Coordinates
     """
 
     arguments: tuple[Any, ...]
-    constant: float
-    p: int
-    size: int
-    levels: tuple[int, ...]
+    coordinates: Coordinates
+
+    @property
+    def size(self) -> int:
+        """How many coordinates there are."""
+        return self.coordinates.size
 
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Log-density and gradient at x, shape (size,)."""
         gradient = np.empty(self.size)
-        return log_density(x, gradient, *self.arguments) + self.constant, gradient
+        return log_density(x, gradient, *self.arguments), gradient
 
 
-def kernel_serves(design: Design) -> bool:
-    """Whether the fused kernel can express the design (terms of one column; correlated slopes go through PyMC)."""
-    return all(len(group.terms) == 1 for group in design.groups)
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What a kernel needs of every row, a random-effect term or column of one per row of ``codes`` or ``z``."""
+
+    y: Array
+    trials: Array
+    X: Array
+    offset: Array
+    codes: Array
+    z: Array
+
+    def ordered(self) -> _Rows:
+        """Rows by the groups of the largest term, then of the others, then by a function of their columns."""
+        of_columns = self.X @ np.sin(np.arange(1.0, self.X.shape[1] + 1.0)) + self.offset
+        of_columns += np.cos(np.arange(len(self.z))) @ self.z
+        largest = np.argsort([len(self.codes) and codes.max(initial=0) for codes in self.codes])
+        order = np.lexsort((of_columns, *self.codes[largest]))
+        return _Rows(
+            self.y[order], self.trials[order], self.X[order], self.offset[order], self.codes[:, order], self.z[:, order]
+        )
+
+    def merged(self) -> _Rows:
+        """Neighbours that are equal but for their responses as one row with their sums, where that spares a tenth."""
+        new = np.ones(len(self.y), dtype=bool)
+        if len(new):
+            new[1:] = False
+        for values in (*self.X.T, self.offset, *self.codes, *self.z):
+            new[1:] |= values[1:] != values[:-1]
+        if new.sum() > 0.9 * len(new):
+            return self
+        run = np.cumsum(new) - 1
+        y, trials = np.bincount(run, self.y), np.bincount(run, self.trials)
+        return _Rows(y, trials, self.X[new], self.offset[new], self.codes[:, new], self.z[:, new])
 
 
-def build_kernel(design: Design) -> Kernel:
+def build_kernel(design: Design, centered: tuple[bool, ...] | None = None) -> Kernel:
     """Bind the kernel to a design.
+
+    Parameters
+    ----------
+    design : Design
+    centered : tuple of bool, optional
+        Per random-effect term, whether its effects are coordinates themselves; none are without it.
 
     Examples
     --------
@@ -188,29 +274,51 @@ def build_kernel(design: Design) -> Kernel:
     >>> gradient.shape
     (63,)
     """
-    response, scaling = design.response, design.scaling
-    multiplier = design.weights * design.freq
-    poisson = design.family.name == "poisson"
-    # PyMC's density of a weighted row is the row's density times its weight.
-    constant = log_constant(poisson, response.y, response.trials, np.ones_like(multiplier), multiplier)
-    n, terms = len(response.y), len(design.groups)
+    response, scaling, groups, family = design.response, design.scaling, design.groups, design.family
+    coordinates = coordinates_of(design, (False,) * len(groups) if centered is None else centered)
+    counts, n = design.weights * design.freq, len(design.freq)
+    gaussian, poisson = family.name == "gaussian", family.name == "poisson"
+    trials = counts if gaussian or poisson else response.trials * counts
+    rows = _Rows(
+        response.y if gaussian else response.y * counts,
+        trials,
+        scaling.apply(design.X),
+        design.offset,
+        np.array([group.codes for group in groups], dtype=np.int64).reshape(len(groups), n),
+        np.concatenate([group.z for group in groups], axis=1).T if groups else np.zeros((0, n)),
+    ).ordered()
+    if gaussian:
+        constant = 0.5 * float(design.freq @ (np.log(design.weights) - math.log(2.0 * math.pi)))
+    else:
+        rows = rows.merged()
+        # PyMC's density of a weighted row is the row's density times its weight.
+        constant = log_constant(poisson, response.y, response.trials, np.ones(n), counts)
+    terms = coordinates.terms
+    layout = [
+        (term.columns, term.levels, term.sd, term.cor, term.effects, term.centered, np.all(group.z == 1.0))
+        for term, group in zip(terms, groups, strict=True)
+    ]
+    lkj = [2.0 if prior is None else prior["eta"] for prior in design.priors.correlation]
+    constant += sum(lkj_constant(eta, term.columns) for eta, term in zip(lkj, terms, strict=True) if term.columns > 1)
     fixed = [prior.scaled(s) for prior, s in zip(design.priors.fixed, scaling.scales, strict=True)]
-    levels = tuple(group.n_levels for group in design.groups)
     return Kernel(
         arguments=(
-            design.family.link.code,
-            response.y * multiplier,
-            (np.ones(n) if poisson else response.trials) * multiplier,
-            scaling.apply(design.X),
-            design.offset,
-            np.array([group.codes for group in design.groups], dtype=np.int64).reshape(terms, n),
-            np.array([group.z[:, 0] for group in design.groups], dtype=float).reshape(terms, n),
-            np.array(levels, dtype=np.int64),
-            np.array([_prior_row(prior) for prior in fixed]).reshape(-1, 5),
-            np.array([_prior_row(sds[0]) for sds in design.priors.sd]).reshape(-1, 5),
+            family.link.code,
+            np.ascontiguousarray(rows.y),
+            np.ascontiguousarray(rows.trials),
+            np.ascontiguousarray(rows.X.T),
+            np.ascontiguousarray(rows.offset),
+            np.ascontiguousarray(rows.codes),
+            np.ascontiguousarray(rows.z),
+            np.array(layout, dtype=np.int64).reshape(-1, 7),
+            np.array([place for term in terms for place in spiral(term.columns)], dtype=np.int64),
+            np.array(lkj, dtype=float),
+            np.array([prior_row(prior) for prior in fixed]).reshape(-1, 5),
+            np.array([prior_row(prior) for sds in design.priors.sd for prior in sds]).reshape(-1, 5),
+            np.array(prior_row(design.priors.sigma) if design.priors.sigma is not None else (0.0,) * 5),
+            coordinates.sigma,
+            float(design.freq.sum()),
+            constant,
         ),
-        constant=constant,
-        p=len(design.terms),
-        size=len(design.terms) + terms + sum(levels),
-        levels=levels,
+        coordinates=coordinates,
     )

@@ -1,4 +1,4 @@
-"""Figures: group effects, coefficients, chains, predictive checks and curves of probability.
+"""Figures: group effects, coefficients, chains, prior and posterior predictive checks, curves of probability.
 
 Every function returns a matplotlib ``Figure`` that no window owns: a notebook shows it, ``figure.savefig`` keeps it.
 """
@@ -8,6 +8,7 @@ from bayesmlm.plots.curves import probability_curves
 from bayesmlm.plots.forest import coefficients
 from bayesmlm.plots.group_effects import caterpillar
 from bayesmlm.plots.predictive import posterior_predictive_rates
+from bayesmlm.plots.prior import prior_predictive
 from bayesmlm.plots.proportions import lowess, smoothed_proportions
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "coefficients",
     "lowess",
     "posterior_predictive_rates",
+    "prior_predictive",
     "probability_curves",
     "smoothed_proportions",
     "trace_rank",

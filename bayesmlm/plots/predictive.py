@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from bayesmlm.model import Model
+
 
 Array = np.ndarray[Any, Any]
 
@@ -62,10 +64,10 @@ def posterior_predictive_rates(fit: Fit, group: str | None = None, draws: int = 
         raise FitError("rows that stand for several cannot be replicated one by one; give counts as cbind(s, f)")
     if draws < 2:
         raise FitError(f"draws should be 2 or more, not {draws}")
-    name, codes, levels = _grouping_of(posterior, group)
+    name, codes, levels = grouping_of(posterior.model, group)
     successes = posterior.posterior_predictive(seed, draws)
-    replicated = _rates(successes, design.response.trials, codes, len(levels))
-    observed = _rates(design.response.y[None], design.response.trials, codes, len(levels))[0]
+    replicated = rates(successes, design.response.trials, codes, len(levels))
+    observed = rates(design.response.y[None], design.response.trials, codes, len(levels))[0]
     figure, axes = new_canvas(1, 2, 3.6, width_ratios=[2.4, 1])
     what = response_words(design).removeprefix("probability of ")
     inside = _draw_rates(axes[0, 0], observed, replicated, levels, name)
@@ -78,23 +80,23 @@ def posterior_predictive_rates(fit: Fit, group: str | None = None, draws: int = 
     return figure
 
 
-def _grouping_of(fit: Fit, group: str | None) -> tuple[str, Array, tuple[str, ...]]:
+def grouping_of(model: Model, group: str | None) -> tuple[str, Array, tuple[str, ...]]:
     """Name, codes (n,) and levels of a grouping of the model, or of a column of its data."""
-    groupings = {g.name: g for g in fit.design.groups}
+    groupings = {g.name: g for g in model.design.groups}
     if group is None:
         if not groupings:
             raise FitError("the model has no groups; name a column of its data, group=..., to compare rates by")
         group = next(iter(groupings))
     if group in groupings:
         return group, groupings[group].codes, groupings[group].levels
-    column = select(fit.model.data, [group])[group].iloc[fit.design.rows]
+    column = select(model.data, [group])[group].iloc[model.design.rows]
     if column.isna().any():
         raise DataError(f'column "{group}" is missing in some of the rows the model uses; rates by it are not defined')
     levels, codes = np.unique(column.astype(str).to_numpy(dtype=str), return_inverse=True)
     return group, codes, tuple(levels)
 
 
-def _rates(successes: Array, trials: Array, codes: Array, n_levels: int) -> Array:
+def rates(successes: Array, trials: Array, codes: Array, n_levels: int) -> Array:
     """Successes per trial by group, (draws, n) -> (draws, groups)."""
     totals = np.stack([np.bincount(codes, weights=row, minlength=n_levels) for row in successes])
     return totals / np.bincount(codes, weights=trials, minlength=n_levels)
