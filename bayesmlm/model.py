@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from bayesmlm.bayes.fit import BayesFit
     from bayesmlm.bayes.sample import Progress
+    from bayesmlm.gee.fit import GEEFit
     from bayesmlm.ml.fit import MAPFit, MLFit
 
 __all__ = ["SAMPLERS", "Model", "read_source"]
@@ -297,6 +298,73 @@ class Model:
 
         return MAPFit(self, solve_map(self.design, n_agq, information))
 
+    def fit_gee(
+        self,
+        groups: str | None = None,
+        corr: Any = "exchangeable",
+        time: str | None = None,
+        scale: float | None = None,
+        se: str = "robust",
+        flavour: str = "yan_fine",
+        matrix: Any = None,
+        tol: float | None = None,
+        max_iter: int = 100,
+    ) -> GEEFit:
+        """Fit the means of the population by generalised estimating equations.
+
+        Bars of the formula are left out: responses of a cluster are correlated by the working correlation instead.
+
+        Parameters
+        ----------
+        groups : str, optional
+            Column of the clusters' ids, or several joined by ``:``; rows of a cluster may stand anywhere.  Without it
+            the grouping of the formula's bars.  ``"runs:district"`` takes every run of adjacent rows with equal
+            ``district`` as a cluster, as R's gee and geepack do.
+        corr : {"exchangeable", "independence", "ar1", "unstructured", "fixed"}
+            Or a matrix, which is ``fixed``.
+        time : str, optional
+            Column that says which visit a row is: numbers, or a categorical with its levels in order.  ``ar1`` needs
+            it, and correlations fall as α^|t − s|; ``unstructured`` and ``fixed`` need it where clusters differ in
+            their visits.
+        scale : float, optional
+            Fixes the scale, which is estimated without it.
+        se : {"robust", "naive", "bias_corrected", "mancl_derouen", "kauermann_carroll", "fay_graubard"}
+            Standard errors of the coefficients; ``bias_corrected`` is Mancl and DeRouen's correction for few clusters.
+        flavour : {"yan_fine", "geepack", "gee"}
+            Whose estimators of scale and correlations.  ``yan_fine`` has the estimating equations of Yan and Fine
+            (2004).  ``geepack`` has its figures to the digit: the same for 0/1 responses, counts and numbers, but for
+            the standard errors of scale and correlations, which depart from those equations (binary and Poisson
+            responses, and clusters of one row), and for trials and weights.  ``gee`` has n − p in the denominators,
+            and no such standard errors.
+        matrix : array, optional
+            The correlations of ``fixed``, in the order of the visits.
+        tol : float, optional
+            Stop early, where the R package of the flavour would: at a largest change of any coefficient by this share
+            (gee, 1e-3), or of coefficients, scale and correlations by this much (geepack, 1e-4).
+        max_iter : int
+
+        Raises
+        ------
+        DataError, FitError
+            For clusters that cannot be read, a correlation that the clusters cannot tell, and equations without a
+            solution.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> m = bm.Model("use ~ age + urban + livch", bm.load_dataset("contraception"))
+        >>> m.fit_gee(groups="district", corr="exchangeable").fixef().round(3)["urban[Y]"]
+        np.float64(0.71)
+        """
+        from bayesmlm.gee.clusters import default_groups
+        from bayesmlm.gee.engine import solve_gee
+        from bayesmlm.gee.fit import GEEFit
+        from bayesmlm.gee.options import read_options
+
+        groups = default_groups(self.design) if groups is None else groups
+        options = read_options(groups, corr, time, scale, se, flavour, matrix, tol, max_iter)
+        return GEEFit(self, options, solve_gee(self.design, self.data, options))
+
     def sample(
         self,
         draws: int = 1000,
@@ -324,7 +392,8 @@ class Model:
             The same seed gives the same draws.
         method : {"nuts"}
         progress : callable, optional
-            Called with draws done, draws in all and divergences.
+            Called with draws done, draws in all and divergences.  Without it a bar shows on a terminal after two
+            seconds.
         centered : bool, optional
             Force centred or standardised group effects; without it they are as the data speak of each group.
         checkpoint : path, optional

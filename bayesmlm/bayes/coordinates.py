@@ -91,6 +91,11 @@ class Coordinates:
         parts = [np.arange(self.fixed), *(np.arange(term.sd, term.effects) for term in self.terms)]
         return np.concatenate([*parts, [self.sigma] if self.sigma >= 0 else []]).astype(np.int64)
 
+    @property
+    def correlations(self) -> Array:
+        """Places of the correlations' coordinates."""
+        return np.concatenate([np.arange(term.cor, term.effects) for term in self.terms] or [np.zeros(0)])
+
 
 def coordinates_of(design: Design, centered: tuple[bool, ...]) -> Coordinates:
     """Lay out the coordinates of a design.

@@ -60,11 +60,12 @@ def whitened_density(w: np.ndarray, gradient: np.ndarray, f: np.ndarray, i: np.n
     first, places, information = _one(i, h, 23), _one(i, h, 24), _three(f, h, 25)
     linear, of_v = _one(f, h, 26), _two(f, h, 27)
     starts, columns, values, log_sigma = _one(i, h, 28), _one(i, h, 29), _one(f, h, 30), _one(f, h, 31)[0]
+    bent = _one(i, h, 32)
     levels, k, _ = information.shape
     q, mean, roots = np.empty(levels * k), np.empty(levels * k), np.empty((levels, k, k))
     jacobian = push(
         w, x, q, mean, roots, outer, others, mode, root, of_outer, others_root, others_scale, first, places,
-        information, linear, of_v, starts, columns, values, log_sigma,
+        information, linear, of_v, starts, columns, values, log_sigma, bent,
     )  # fmt: skip
     value = log_density(
         x, of_x, _one(i, h, 0)[0], _one(f, h, 1), _one(f, h, 2), _two(f, h, 3), _one(f, h, 4), _two(i, h, 5),
@@ -73,7 +74,7 @@ def whitened_density(w: np.ndarray, gradient: np.ndarray, f: np.ndarray, i: np.n
     )  # fmt: skip
     pull(
         of_x, gradient, x, q, mean, roots, outer, others, mode, root, of_outer, others_root, others_scale, first,
-        places, information, linear, of_v, starts, columns, values, log_sigma,
+        places, information, linear, of_v, starts, columns, values, log_sigma, bent,
     )  # fmt: skip
     return value + jacobian
 

@@ -17,6 +17,7 @@ from bayesmlm.bayes.kernel import build_kernel
 from bayesmlm.bayes.native import nutpie_model
 from bayesmlm.bayes.whitening import Start, flat_start, informed, largest_term, unwhitened, whiten
 from bayesmlm.design import Design
+from bayesmlm.parallel import patience
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,6 +53,7 @@ class Run:
     cores : int or None
         Chains at a time; all processors by default.
     progress : callable or None
+        Without it a bar shows on a terminal after two seconds.
     checkpoint : path or None
         See :class:`bayesmlm.bayes.checkpoint.Checkpoint`.
     """
@@ -161,14 +163,20 @@ def _sampled(
     design: Design, compiled: Any, named: Callable[[Any, dict[str, Array]], dict[str, Array]], run: Run
 ) -> xr.DataTree:
     """Let nutpie draw, writing what there is now and then, and label the draws."""
+    if run.progress is not None:
+        return _drawn(design, compiled, named, run, run.progress)
+    with patience("draws", run.chains * (run.tune + run.draws)) as advance:
+        return _drawn(design, compiled, named, run, lambda done, total, divergences: advance(done))
+
+
+def _drawn(design: Design, compiled: Any, named: Named, run: Run, progress: Progress) -> xr.DataTree:
     import nutpie
 
-    progress, total = run.progress, run.chains * (run.tune + run.draws)
+    total = run.chains * (run.tune + run.draws)
 
     def report(chain_states: Any) -> None:
-        if progress is not None:
-            done = sum(state.finished_draws for state in chain_states)
-            progress(done, total, sum(state.divergences for state in chain_states))
+        done = sum(state.finished_draws for state in chain_states)
+        progress(done, total, sum(state.divergences for state in chain_states))
 
     def labelled(raw: Any, complete: bool) -> xr.DataTree:
         stats = raw["sample_stats"].to_dataset()

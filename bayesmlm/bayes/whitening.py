@@ -5,9 +5,10 @@ group effects, e₁ the effects of the largest term and e₂ all others, in the 
 
     v = v̂ + R w₀,   e₂ = ê₂ + D (v − v̂) + C w₂,   e₁ = a function of w₁, v and e₂:
 
-RR' is the covariance of v with the effects integrated out, CC' that of e₂ given v with e₁ integrated out, and D the
-derivative of e₂'s conditional modes; :mod:`bayesmlm.bayes.transport` has e₁.  The posterior is the same one in other
-coordinates.
+v are the outer coordinates, with asinh a (of two columns, artanh of their correlation) for the coordinates a of the
+correlations; RR' is their covariance with the effects integrated out, CC' that of e₂ given v with e₁ integrated out,
+and D the derivative of e₂'s conditional modes; :mod:`bayesmlm.bayes.transport` has e₁.  The posterior is the same one in
+other coordinates.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ class Whitening:
         E in compressed rows: an entry for every pair of groups that share data.
     log_sigma : float
         At the mode.
+    bent : ndarray of bool, shape (m,)
+        Which of v are asinh of a coordinate.
     """
 
     outer: Array
@@ -109,6 +112,7 @@ class Whitening:
     columns: Array
     values: Array
     log_sigma: float
+    bent: Array
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -144,19 +148,23 @@ def push(
     columns: np.ndarray,
     values: np.ndarray,
     log_sigma: float,
+    bent: np.ndarray,
 ) -> float:
     """The kernel's coordinates x of whitened ones w, both of shape (size,); the log-Jacobian is returned.
 
     ``q``, ``mean`` (q₁,) and ``roots`` (levels, k, k) are left as :func:`pull` needs them.
     """
     m, q1, q2 = len(outer), len(linear), len(others)
-    d = np.empty(m)
+    d, jacobian = np.empty(m), 0.0
     for i in range(m):
         s = 0.0
         for j in range(i + 1):
             s += root[i, j] * w[j]
         d[i] = s
         x[outer[i]] = mode[outer[i]] + s
+        if bent[i]:
+            jacobian += math.log(math.cosh(x[outer[i]]))
+            x[outer[i]] = math.sinh(x[outer[i]])
     de = np.empty(q2)
     dense = others_root.shape[1] > 0
     for i in range(q2):
@@ -171,7 +179,7 @@ def push(
         de[i] = s
         x[others[i]] = mode[others[i]] + s
     if q1 == 0:
-        return 0.0
+        return jacobian
     for i in range(q1):
         s = linear[i]
         for j in range(m):
@@ -181,7 +189,7 @@ def push(
         q[i] = s
     rho = math.exp(2.0 * (log_sigma - x[first[3]])) if first[3] >= 0 else 1.0
     effects = x[first[0] : first[0] + q1]
-    return push_effects(
+    return jacobian + push_effects(
         w[m + q2 :], q, rho, information, first[4] != 0, x, first[1], first[2], places, effects, mean, roots
     )
 
@@ -210,6 +218,7 @@ def pull(
     columns: np.ndarray,
     values: np.ndarray,
     log_sigma: float,
+    bent: np.ndarray,
 ) -> None:
     """The gradient in whitened coordinates from that in the kernel's, ``gx``, the log-Jacobian's included.
 
@@ -229,6 +238,10 @@ def pull(
     d = np.empty(m)
     for i in range(m):
         d[i] = gx[outer[i]]
+        if bent[i]:
+            # x = sinh y: dx/dy = cosh y, and the log-Jacobian's derivative is tanh y.
+            cosh = math.sqrt(1.0 + x[outer[i]] ** 2)
+            d[i] = d[i] * cosh + x[outer[i]] / cosh
     de = np.empty(q2)
     for i in range(q2):
         de[i] = gx[others[i]]
@@ -285,9 +298,10 @@ def _outer_mode(start: Start, coordinates: Coordinates) -> tuple[Array, Array]:
                 J[row + i, place[i, j]] = lam[i, j] / sd[i] ** 2
         for (i, j), to in zip(_below(k), spiral(k), strict=True):
             a_of[to] = lam[i, j] / lam[i, i]
-            J[row + k + to, place[i, j]] = 1.0 / lam[i, i]
-            J[row + k + to, place[i, i]] = -lam[i, j] / lam[i, i] ** 2
-        parts += [np.log(sd), a_of]
+            cosh = math.sqrt(1.0 + a_of[to] ** 2)
+            J[row + k + to, place[i, j]] = 1.0 / (cosh * lam[i, i])
+            J[row + k + to, place[i, i]] = -lam[i, j] / (cosh * lam[i, i] ** 2)
+        parts += [np.log(sd), np.arcsinh(a_of)]
         row += k * (k + 1) // 2
     if coordinates.sigma >= 0:
         parts.append(np.array([math.log(start.sigma)]))
@@ -310,7 +324,7 @@ def _root(covariance: Array, coordinates: Coordinates) -> Array:
 
 
 def _factor_derivatives(lam: Array, k: int) -> Array:
-    """∂Λ in the coordinates (log sds, a), shape (k (k + 1) / 2, k, k); a in the order of the coordinates."""
+    """∂Λ in (log sds, asinh a), shape (k (k + 1) / 2, k, k); a in the order of the coordinates."""
     sd = np.sqrt((lam * lam).sum(axis=1))
     out = np.zeros((k * (k + 1) // 2, k, k))
     for i in range(k):
@@ -319,6 +333,7 @@ def _factor_derivatives(lam: Array, k: int) -> Array:
         # Λ_i = sd_i (a, 1) / length, sd_i / length = Λ_ii
         out[k + to, i] = -lam[i] * lam[i, j] * lam[i, i] / sd[i] ** 2
         out[k + to, i, j] += lam[i, i]
+        out[k + to] *= math.sqrt(1.0 + (lam[i, j] / lam[i, i]) ** 2)
     return out
 
 
@@ -388,7 +403,7 @@ def whiten(kernel: Kernel, start: Start, centered: bool | None = None) -> Whiten
         none, empty = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
         return Whitening(
             outer, none, mode, root, np.zeros((0, m)), empty, np.zeros(0), np.full(5, -1), none, np.zeros((0, 1, 1)),
-            np.zeros(0), np.zeros((0, m)), np.zeros(1, dtype=np.int64), none, np.zeros(0), 0.0,
+            np.zeros(0), np.zeros((0, m)), np.zeros(1, dtype=np.int64), none, np.zeros(0), 0.0, np.zeros(m, dtype=bool),
         )  # fmt: skip
     at_mode = _at_mode(kernel, start)
     largest = largest_term(coordinates)
@@ -547,7 +562,7 @@ def _assemble(
         np.array([one.term.effects, one.term.sd, one.term.cor, sigma if not centered else -1, bool(centered)]),
         np.array(spiral(one.term.columns), dtype=np.int64), np.ascontiguousarray(G), linear, np.ascontiguousarray(K),
         P12.indptr.astype(np.int64), P12.indices.astype(np.int64), -P12.data.astype(float),
-        math.log(start.sigma) if sigma >= 0 else 0.0,
+        math.log(start.sigma) if sigma >= 0 else 0.0, np.isin(outer, kernel.coordinates.correlations),
     )  # fmt: skip
 
 
