@@ -628,7 +628,8 @@ def test_a_stuck_chain_is_named(fit):
     assert diagnostics.rhat_term == "f[b]"
     assert diagnostics.rhat > 1.5
     assert not diagnostics.ok
-    assert "Take care: the chains disagree" in diagnostics.verdict
+    assert diagnostics.verdict.startswith("Take care: the chains are stuck apart (f[b]): do not use these draws")
+    assert "the chains disagree" in diagnostics.verdict
     assert "f[b]" in diagnostics.verdict
 
 

@@ -60,8 +60,13 @@ class Diagnostics:
     def problems(self) -> list[str]:
         """What is wrong, each with what to do; empty when nothing is."""
         out = []
-        for chain, term in self.stuck:
-            out.append(f"chain {chain} is stuck ({term}): do not use these draws; tune longer, with another seed")
+        if self.stuck:
+            apart = len(self.stuck) == self.chains
+            who = "the chains are stuck apart" if apart else f"chain {self.stuck[0][0]} is stuck"
+            if 1 < len(self.stuck) < self.chains:
+                who = f"chains {' and '.join(str(chain) for chain, _ in self.stuck)} are stuck"
+            terms = ", ".join(dict.fromkeys(term for _, term in self.stuck))
+            out.append(f"{who} ({terms}): do not use these draws; tune longer, with another seed")
         if self.rhat > RHAT_LIMIT:
             out.append(f"the chains disagree (R-hat {self.rhat:.3f} for {self.rhat_term}): sample longer")
         if min(self.ess_bulk, self.ess_tail) < ESS_LIMIT and self.draws >= 1000:

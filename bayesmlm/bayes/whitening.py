@@ -7,7 +7,7 @@ group effects, e₁ the effects of the largest term and e₂ all others, in the 
 
 v are the outer coordinates, with asinh a (of two columns, artanh of their correlation) for the coordinates a of the
 correlations; RR' is their covariance with the effects integrated out, CC' that of e₂ given v with e₁ integrated out,
-and D the derivative of e₂'s conditional modes; :mod:`bayesmlm.bayes.transport` has e₁.  The posterior is the same one in
+and D the derivative of e₂'s conditional modes; :mod:`bayesmlm.bayes.transport` has e₁.  The posterior is the same in
 other coordinates.
 """
 
