@@ -11,7 +11,7 @@ from bayesmlm.design import Design
 from bayesmlm.errors import DataError, FitError, among
 from bayesmlm.frames import level_text, select
 
-__all__ = ["ESTIMANDS", "PredictionRows", "prediction_rows"]
+__all__ = ["ERRORS", "ESTIMANDS", "PredictionRows", "prediction_rows"]
 
 Array = np.ndarray[Any, Any]
 
@@ -21,6 +21,13 @@ ESTIMANDS = {
     "population": "averaged over the distribution of the group effects",
 }
 """What a prediction can be of, in words."""
+
+ERRORS = {
+    "conditional": "of the fixed effects, and of the groups' effects given their variances",
+    "typical": "of the fixed effects; no group's effect is inside",
+    "population": "of the fixed effects and the variances; no group's effect is inside",
+}
+"""What is inside the standard error of each, in words."""
 
 
 @dataclass(frozen=True, slots=True)

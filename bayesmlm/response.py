@@ -224,7 +224,10 @@ def trials_in(formula: Formula, data: Any, weights: str | None) -> Array:
             )
     total = np.zeros(row_count(data))
     for text in parts:
-        frame = select(data, [text] if text == weights else columns_of(text))
+        try:
+            frame = select(data, [text] if text == weights else columns_of(text))
+        except DataError as error:
+            raise DataError(f"new data: {error}") from None
         total = total + numbers(frame, text, "new data: the trials")
     bad = (total < 0.0) | (total != np.round(total))
     if bad.any():

@@ -95,7 +95,11 @@ def simulation_rows(design: Design, newdata: Any, weights_column: str | None) ->
         if counted:
             trials = trials_in(design.formula, newdata, weights_column)
         if weights_column is not None and not (counted and (design.weights == 1.0).all()):
-            weights = numbers(select(newdata, [weights_column]), weights_column, "new data: the weights")
+            try:
+                frame = select(newdata, [weights_column])
+            except DataError as error:
+                raise DataError(f"new data: {error}") from None
+            weights = numbers(frame, weights_column, "new data: the weights")
         levels = tuple(
             max(g.n_levels, int(codes.max(initial=-1)) + 1) for g, (codes, _) in zip(groups, pairs, strict=True)
         )
@@ -193,7 +197,8 @@ def draw_responses(
     >>> draw_responses(family_of("binomial"), np.zeros(3), np.full(3, 10.0), np.ones(3), np.nan, rng).tolist()
     [5.0, 8.0, 3.0]
     """
-    mean = family.link.inverse(eta)
+    with np.errstate(over="ignore"):
+        mean = family.link.inverse(eta)
     weights = np.where(weights > 0.0, weights, 1.0)
     if family.name == "gaussian":
         return mean + sigma / np.sqrt(weights) * rng.standard_normal(len(mean))

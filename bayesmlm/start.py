@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesmlm.bayes.whitening import Start
+from bayesmlm.bayes.at_mode import Start
 from bayesmlm.design import Design
 from bayesmlm.errors import BayesmlmError, FitError, NoMaximumError
 from bayesmlm.laplace.covariance import factors

@@ -101,3 +101,14 @@ def test_comparing_an_empty_folder_says_how_to_fill_it(tmp_path):
     done = bayesmlm("compare", tmp_path)
     assert done.returncode == 2
     assert "bayesmlm run" in done.stderr
+
+
+def test_models_of_other_rows_are_not_compared(tmp_path):
+    data = bm.load_dataset("contraception")
+    data.assign(x=data.age.where(data.index > 50)).to_csv(tmp_path / "data.csv", index=False)
+    specs = '[data]\nsource = "data.csv"\n[models.a]\nformula = "use ~ age"\n[models.b]\nformula = "use ~ x"\n'
+    (tmp_path / "specs.toml").write_text(specs, encoding="utf-8")
+    done = bayesmlm("run", "specs.toml", "--methods", "ml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "error: a was fitted to 1934 rows and b to 1883" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from bayesmlm.bayes import native
+from bayesmlm.bayes.at_mode import flat_start, informed, whiten
+from bayesmlm.bayes.coordinates import largest_term
 from bayesmlm.bayes.kernel import build_kernel
-from bayesmlm.bayes.whitening import flat_start, informed, largest_term, unwhitened, whiten
+from bayesmlm.bayes.whitening import unwhitened
 from bayesmlm.model import Model
 from bayesmlm.start import find_start
 
@@ -111,7 +113,7 @@ def test_without_a_mode_the_scales_serve(toy):
 
 
 def test_many_effects_of_a_second_term_are_whitened_one_by_one(toy, monkeypatch):
-    monkeypatch.setattr("bayesmlm.bayes.whitening._DENSE", 3)
+    monkeypatch.setattr("bayesmlm.bayes.at_mode._DENSE", 3)
     kernel, white, density = whitened("crossed", toy)
     assert white.others_root.shape[1] == 0
     assert (white.others_scale > 0).all()

@@ -19,7 +19,7 @@ from bayesmlm.priors import Prior
 if TYPE_CHECKING:
     import pymc as pm
 
-__all__ = ["compile_model", "prior_table"]
+__all__ = ["check_names", "compile_model"]
 
 
 def _coefficient(name: str, priors: list[Prior], **kwargs: Any) -> Any:
@@ -225,24 +225,3 @@ def compile_model(design: Design, centered: bool | Sequence[bool] = False) -> pm
             eta = eta + pm.Data("offset", design.offset, dims="row")
         _response(design, eta)
     return model
-
-
-def prior_table(design: Design, mode: bool = False) -> Any:
-    """Table of every prior on the user's scale, component, group, term, prior; those of a posterior mode on request."""
-    import pandas as pd
-
-    rows = [
-        {"component": "fixed", "group": "", "term": term, "prior": prior.brief}
-        for term, prior in zip(design.terms, design.priors.fixed, strict=True)
-    ]
-    all_sds = design.priors.mode_sd if mode else design.priors.sd
-    for group, sds, correlation in zip(design.groups, all_sds, design.priors.correlation, strict=True):
-        rows += [
-            {"component": "sd", "group": group.name, "term": term, "prior": prior.brief}
-            for term, prior in zip(group.terms, sds, strict=True)
-        ]
-        if correlation is not None:
-            rows.append({"component": "cor", "group": group.name, "term": "", "prior": correlation.brief})
-    if design.priors.sigma is not None:
-        rows.append({"component": "residual", "group": "", "term": "sigma", "prior": design.priors.sigma.brief})
-    return pd.DataFrame(rows)

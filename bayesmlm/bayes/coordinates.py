@@ -17,7 +17,7 @@ import numpy as np
 
 from bayesmlm.design import Design
 
-__all__ = ["Coordinates", "Term", "coordinates_of", "quantities", "spiral"]
+__all__ = ["Coordinates", "Term", "coordinates_of", "correlation_factor", "largest_term", "quantities", "spiral"]
 
 Array = np.ndarray[Any, Any]
 
@@ -94,7 +94,7 @@ class Coordinates:
     @property
     def correlations(self) -> Array:
         """Places of the correlations' coordinates."""
-        return np.concatenate([np.arange(term.cor, term.effects) for term in self.terms] or [np.zeros(0)])
+        return np.array([place for term in self.terms for place in range(term.cor, term.effects)], dtype=np.int64)
 
 
 def coordinates_of(design: Design, centered: tuple[bool, ...]) -> Coordinates:
@@ -125,6 +125,11 @@ def coordinates_of(design: Design, centered: tuple[bool, ...]) -> Coordinates:
         at = term.end
     gaussian = design.family.name == "gaussian"
     return Coordinates(len(design.terms), tuple(terms), at if gaussian else -1, at + gaussian)
+
+
+def largest_term(coordinates: Coordinates) -> int:
+    """Which term has the most effects."""
+    return int(np.argmax([term.levels * term.columns for term in coordinates.terms]))
 
 
 def quantities(design: Design, coordinates: Coordinates, x: Array) -> dict[str, Array]:

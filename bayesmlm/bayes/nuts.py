@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesmlm.bayes.at_mode import Start, flat_start, informed, whiten
 from bayesmlm.bayes.checkpoint import Checkpoint
 from bayesmlm.bayes.compile import compile_model
-from bayesmlm.bayes.coordinates import quantities
+from bayesmlm.bayes.coordinates import largest_term, quantities
 from bayesmlm.bayes.kernel import build_kernel
 from bayesmlm.bayes.native import nutpie_model
-from bayesmlm.bayes.whitening import Start, flat_start, informed, largest_term, unwhitened, whiten
+from bayesmlm.bayes.whitening import unwhitened
 from bayesmlm.design import Design
 from bayesmlm.parallel import patience
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesmlm.bayes.at_mode import Start
 from bayesmlm.bayes.compile import check_names
 from bayesmlm.bayes.diagnostics import judge
 from bayesmlm.bayes.nuts import Progress, Run, kernel_run, pymc_run
-from bayesmlm.bayes.whitening import Start
 from bayesmlm.design import Design
 from bayesmlm.errors import FitError
 

@@ -9,10 +9,13 @@ import numpy as np
 
 from bayesmlm.arguments import check_kind, check_level
 from bayesmlm.design import Design
-from bayesmlm.estimands import ESTIMANDS, PredictionRows, prediction_rows
+from bayesmlm.estimands import ERRORS, ESTIMANDS, PredictionRows, prediction_rows
+from bayesmlm.laplace import kernels
 from bayesmlm.laplace.covariance import factors
+from bayesmlm.laplace.layout import RandomTerm
+from bayesmlm.ml.glm import read_rows
 from bayesmlm.ml.solution import MLSolution
-from bayesmlm.prediction import averaged_mean
+from bayesmlm.prediction import averaged_mean, effects_variance
 from bayesmlm.tables import wald_limits
 
 if TYPE_CHECKING:
@@ -66,7 +69,11 @@ def prediction_table(fit: Any, newdata: Any, kind: str, estimand: str, new_group
     out = pd.DataFrame(
         {"estimate": estimate, "std_error": error, "conf_low": low, "conf_high": high}, index=fit._index(newdata)
     )
-    out.attrs.update(estimand=ESTIMANDS[estimand], interval=fit._interval(level), kind=kind)
+    # A new group's own effect is part of what a linear predictor may be, not of a mean over groups.
+    inside = "; a new group's own effect is inside" if kind == "link" and predictor.spread.any() else ""
+    out.attrs.update(
+        estimand=ESTIMANDS[estimand], std_error=ERRORS[estimand] + inside, interval=fit._interval(level), kind=kind
+    )
     return out
 
 
@@ -79,8 +86,8 @@ def _predictor(
     spread_slope = np.zeros((len(eta), len(solution.theta)))
     if estimand == "typical":
         return _Predictor(eta, slope, extra, spread, spread_slope)
-    at = 0
-    for t, lam in enumerate(factors(solution.theta, tuple(len(group.terms) for group in design.groups))):
+    at, lams = 0, factors(solution.theta, tuple(len(group.terms) for group in design.groups))
+    for t, lam in enumerate(lams):
         z, codes = rows.z[t], rows.codes[t]
         known = (codes >= 0) & (estimand == "conditional")
         b, V, S = solution.modes[t], solution.mode_covariances[t], solution.sensitivities[t]
@@ -95,7 +102,19 @@ def _predictor(
             for a in range(c, len(lam)):
                 spread_slope[:, at] = np.where(integrated, 2.0 * z[:, a] * m[:, c], 0.0)
                 at += 1
+    if len(lams) > 1 and estimand == "conditional":
+        # Effects of several terms are known together: the sum of their variances is not the variance of their sum.
+        terms = [RandomTerm(group.codes, group.z, group.n_levels) for group in design.groups]
+        extra = effects_variance(terms, lams, _information(design, solution), rows.codes, rows.z)
     return _Predictor(eta, slope, extra, spread, spread_slope)
+
+
+def _information(design: Design, solution: MLSolution) -> Array:
+    """What each of the model's rows says of its linear predictor, at the modes, shape (n,)."""
+    if design.family.name == "gaussian":
+        return design.weights * design.freq / solution.sigma**2
+    rows = read_rows(design)
+    return kernels.rows(rows.link, rows.y, rows.trials, solution.linear_predictor)[2]
 
 
 def _quadratic(J: Array, V: Array) -> Array:
