@@ -332,10 +332,9 @@ class Model:
             Standard errors of the coefficients; ``bias_corrected`` is Mancl and DeRouen's correction for few clusters.
         flavour : {"yan_fine", "geepack", "gee"}
             Whose estimators of scale and correlations.  ``yan_fine`` has the estimating equations of Yan and Fine
-            (2004).  ``geepack`` has its figures to the digit: the same for 0/1 responses, counts and numbers, but for
-            the standard errors of scale and correlations, which depart from those equations (binary and Poisson
-            responses, and clusters of one row), and for trials and weights.  ``gee`` has n − p in the denominators,
-            and no such standard errors.
+            (2004).  ``geepack`` has its figures to the digit: the same, but for the standard errors of scale and
+            correlations, which depart from those equations (see :mod:`bayesmlm.gee.association`), and for trials and
+            weights.  ``gee`` has n − p in the denominators, and no such standard errors.
         matrix : array, optional
             The correlations of ``fixed``, in the order of the visits.
         tol : float, optional

@@ -11,7 +11,7 @@ ROOT = Path(bayesmlm.__file__).parent
 
 LEVELS = [
     {"errors"},
-    {"arguments", "families", "priors", "expressions", "bars", "frames", "datasets", "parallel"},
+    {"arguments", "families", "priors", "expressions", "bars", "frames", "datasets", "parallel", "uniformity"},
     {"spec", "response", "model_matrix", "prior_rules", "scaling"},
     {"grouping", "new_data", "observations"},
     {"design", "compress"},
@@ -19,9 +19,9 @@ LEVELS = [
     {"facts", "residuals", "hypotheses", "likelihood_ratio", "prediction", "simulation"},
     {"fit", "summary"},
     {"ml", "bayes", "gee"},
-    {"start", "comparable"},
+    {"start", "comparable", "cross_validation"},
     {"model"},
-    {"effects", "ladder", "ranking", "deletion", "checks", "prose", "rundir", "screen"},
+    {"effects", "ladder", "ranking", "deletion", "checks", "calibration", "differences", "prose", "rundir", "screen"},
     {"comparison"},
     {"plots"},
     {"report", "run"},

@@ -84,6 +84,8 @@ def sample_posterior(
     if centered is not None and not isinstance(centered, bool):
         raise FitError(f"centered should be True, False or None, not {centered!r}")
     check_names(design)
+    import nutpie  # noqa: F401  (seconds, which are no part of compiling)
+
     steps = DEFAULT_TUNE if tune is None else int(tune)
     run = Run(int(draws), steps, int(chains), int(seed), cores, progress, checkpoint)
     tree = kernel_run(design, start, centered, run)

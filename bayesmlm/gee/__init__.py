@@ -1,0 +1,1 @@
+"""The population reading: generalised estimating equations."""
