@@ -37,14 +37,20 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 
+_ROOMS = ("effects",)
+"""Packages whose functions are called by the name of the package: ``bm.effects.predictions(...)``."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"bayesmlm.{name}")
     if name in _HOMES:
         return getattr(import_module(f"bayesmlm.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'bayesmlm' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_ROOMS])
 
 
 if TYPE_CHECKING:
