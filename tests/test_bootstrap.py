@@ -329,3 +329,11 @@ def dying(payload):
 def test_a_worker_that_dies_is_told():
     with pytest.raises(FitError, match="the worker processes could not start, or died: in a script"):
         in_processes(dying, 3, [1, 2], 2, lambda part: None)
+
+
+def test_a_fit_whose_standard_deviation_is_zero_says_what_its_replicates_lack():
+    estimate, values = np.array([0.0]), np.zeros((20, 1))
+    b = Bootstrap(values, (("sd", "g", "Intercept", ""),), estimate, {}, 1, 0.0)
+    assert "Intercept of g is 0 in the fit itself" in b.notes[0]
+    assert 'use confint(method="profile")' in b.notes[0]
+    assert not Bootstrap(values + 0.1, b.labels, estimate + 0.1, {}, 1, 0.0).notes

@@ -97,6 +97,12 @@ class Bootstrap:
             out.append(
                 f"{self.failed} of {len(self.values)} replicates could not be fitted and are left out ({reasons})."
             )
+        for (component, group, term, _), estimate in zip(self.labels, self.estimate, strict=True):
+            if component == "sd" and estimate == 0.0:
+                out.append(
+                    f"The standard deviation of {term} of {group} is 0 in the fit itself, and its replicates are drawn "
+                    f'without it: their interval says too little; use confint(method="profile").'
+                )
         for (_, group, term, _), column in zip(self.labels, self.kept.T, strict=True):
             undefined = int(np.isnan(column).sum())
             if undefined:
