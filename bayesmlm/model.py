@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesmlm.arguments import check_count
 from bayesmlm.bars import quoted
 from bayesmlm.design import Design, build_design
 from bayesmlm.errors import DataError, FitError, among
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SAMPLERS", "Model", "read_source"]
 
-SAMPLERS = ("nuts",)
+SAMPLERS = ("nuts", "marginal", "auto")
 """Ways to the posterior."""
 
 
@@ -152,6 +153,28 @@ class Model:
         self.na_action = na_action
         self.design: Design = build_design(self.spec, data, na_action=na_action, **self._extras)
 
+    @classmethod
+    def of_design(cls, spec: Spec, design: Design) -> Model:
+        """Return the model of a spec whose arrays are there already, without the data frame they were made from.
+
+        It is fitted and sampled as any other; what looks at the data frame again (``update``, new data) it cannot do.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> m = bm.Model("y ~ 1", {"y": [0, 0, 1, 1]})
+        >>> bm.Model.of_design(m.spec, m.design).fit_ml().loglik == m.fit_ml().loglik
+        True
+        """
+        if not isinstance(spec, Spec) or not isinstance(design, Design):
+            raise DataError("Model.of_design takes a spec and its design, such as model.spec and model.design are")
+        if design.formula != spec.parsed:
+            raise DataError(f"the design is of {design.formula.text}, the spec of {spec.parsed.text}: give one of both")
+        model = cls.__new__(cls)
+        model.spec, model.design, model.data, model.na_action = spec, design, None, "drop"
+        model._response, model._extras = None, {}
+        return model
+
     def __repr__(self) -> str:
         return f"<Model {self.spec.label}: {self.design.formula.text}, {self.design.family}, {self.design.nobs} rows>"
 
@@ -228,6 +251,36 @@ class Model:
         full[self.design.rows] = response.y
         other._response = full
         return other
+
+    def standardised(self, taken: Sequence[str] = ()) -> Model:
+        """Return the model on z-scores: of numeric predictors before any transform, and of a Gaussian response.
+
+        ``I(age^2)`` is then the square of the z-score.  Predictors that a logarithm or a root is taken of, that are
+        compared with a number, or that are a grouping, an offset or a part of the response too stay as they are, and
+        so does a response that is an expression.  Priors are those given, and refer to the new scale.
+
+        Parameters
+        ----------
+        taken : sequence of str
+            Further columns that stay as they are.
+
+        Examples
+        --------
+        >>> import bayesmlm as bm
+        >>> m = bm.Model("use ~ age*ch + I(age^2) + urban + (1 | urban:district)", bm.load_dataset("contraception"))
+        >>> m.standardised().fit_ml().fixef().round(2).to_dict()  # doctest: +NORMALIZE_WHITESPACE
+        {'Intercept': -1.34, 'age': -0.42, 'ch[Y]': 1.21, 'I(age^2)': -0.46, 'urban[Y]': 0.79, 'age:ch[Y]': 0.6}
+        """
+        from bayesmlm.frames import replaced
+        from bayesmlm.standardising import standardised_columns
+
+        found = standardised_columns(self.design, self.data, tuple(taken))
+        spec = replace(self.spec, data=None)
+        other = Model(spec, replaced(self.data, found.columns), na_action=self.na_action, **self._extras)
+        if self._response is None:
+            return other
+        y = self.design.response.y
+        return other.with_response(y if found.response is None else (y - found.response[0]) / found.response[1])
 
     # readings -----------------------------------------------------------------------------------------------
 
@@ -381,28 +434,41 @@ class Model:
         ``fit_map`` finds.  Where its draws cannot be trusted it is tuned longer, then the PyMC model itself is sampled;
         a note says so.
 
+        ``marginal`` needs no chains: draws of nested Laplace, or of quadrature over the group effects where that is not
+        enough, are weighted against the exact posterior, and come with a certificate
+        (:class:`~bayesmlm.bayes.marginal.certificate.Certificate`).  ``auto`` is ``marginal`` where a certificate
+        holds, and NUTS where none does, which a note says.
+
         Parameters
         ----------
         draws, chains : int
-            Draws per chain, after tuning.
+            Draws per chain, after tuning; ``marginal`` makes ``draws * chains`` in all, as one chain.
         tune : int, optional
-            Tuning steps per chain; chosen by the sampler without it.
+            Tuning steps per chain; chosen by the sampler without it (NUTS).
         seed : int
             The same seed gives the same draws.
-        method : {"nuts"}
+        method : {"nuts", "marginal", "auto"}
         progress : callable, optional
             Called with draws done, draws in all and divergences.  Without it a bar shows on a terminal after two
             seconds.
         centered : bool, optional
-            Force centred or standardised group effects; without it they are as the data speak of each group.
+            Force centred or standardised group effects; without it they are as the data speak of each group (NUTS).
         checkpoint : path, optional
             Where draws are kept while a run of more than a minute goes on; a temporary file without it, which is named
-            on the error stream.  It is removed when the run is done; ``read_draws`` reads what a killed one left.
+            on the error stream.  It is removed when the run is done; ``read_draws`` reads what a killed one left
+            (NUTS).
+
+        Returns
+        -------
+        BayesFit
+            A :class:`~bayesmlm.bayes.marginal.fit.MarginalFit`, which knows its marginal likelihood, where there are no
+            chains.
 
         Raises
         ------
         FitError
-            For a method that does not exist, no draws, or an improper posterior.
+            For a method that does not exist, no draws, or an improper posterior; by ``marginal`` where no certificate
+            holds.
 
         Examples
         --------
@@ -411,6 +477,8 @@ class Model:
         >>> fit = m.sample(draws=500, chains=2, seed=1)
         >>> fit.table().term.tolist(), fit.tree["posterior"]["beta"].shape
         (['Intercept', 'urban[Y]', 'Intercept'], (2, 500, 2))
+        >>> m.sample(method="auto").diagnostics().way
+        'importance-weighted Laplace'
         """
         if method not in SAMPLERS:
             raise FitError(f'there is no sampling method "{method}"; {among(method, SAMPLERS)}')
@@ -421,6 +489,19 @@ class Model:
         began = time.perf_counter()
         start, note = find_start(self.design)
         found = time.perf_counter()
+        if method != "nuts":
+            from bayesmlm.bayes.marginal.fit import MarginalFit
+            from bayesmlm.bayes.marginal.ladder import sample_marginal
+
+            in_all = check_count("draws", draws) * check_count("chains", chains)
+            outcome = sample_marginal(self.design, start, in_all, seed, progress=progress)
+            if outcome.tree is not None:
+                outcome.tree.attrs["sampling_seconds"] += found - began
+                outcome.tree.attrs.update(method=method, note=note)
+                return MarginalFit(self, outcome.tree)
+            if method == "marginal":
+                raise FitError(f'{outcome.sentence}: sample(method="nuts") or sample(method="auto")')
+            note = f"{note} {outcome.sentence}: it was sampled by NUTS.".strip()
         tree = sample_posterior(
             self.design, start, draws, tune, chains, seed, progress, centered=centered, checkpoint=checkpoint
         )
@@ -442,9 +523,9 @@ class Model:
             For a file that is not there, or that holds draws of another model.
         """
         from bayesmlm.bayes.checkpoint import read_draws
-        from bayesmlm.bayes.fit import BayesFit
+        from bayesmlm.bayes.marginal.fit import fit_of_draws
 
-        return BayesFit(self, read_draws(self.design, path))
+        return fit_of_draws(self, read_draws(self.design, path))
 
     # the posterior's meaning ----------------------------------------------------------------------------------
 

@@ -204,9 +204,13 @@ def diagnose(tree: xr.DataTree, names: list[str], columns: dict[str, Any], draws
 
 def judge(design: Design, tree: xr.DataTree) -> Diagnostics:
     """Diagnostics of a posterior's fixed effects, standard deviations and correlations."""
+    from bayesmlm.bayes.marginal.certificate import certify, is_weighted
+
     names = [
         term if component == "fixed" else f"{component} {group} {term}".replace("  ", " ")
         for component, group, term, _ in labels(design)
     ]
     draws = table_draws(design, tree)
+    if is_weighted(tree):
+        return certify(tree, names, draws)
     return diagnose(tree, names, convergence(draws), draws)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from bayesmlm.bayes.diagnostics import Diagnostics, judge
-from bayesmlm.bayes.draws import convergence, table_draws
+from bayesmlm.bayes.draws import table_draws
+from bayesmlm.bayes.marginal.certificate import columns_of
 from bayesmlm.errors import FitError
 from bayesmlm.fit import (
     ESTIMANDS,
@@ -25,7 +26,7 @@ from bayesmlm.fit import (
 )
 from bayesmlm.hypotheses import Hypothesis, read_hypotheses, savage_dickey
 from bayesmlm.laplace import kernels
-from bayesmlm.prediction import averaged_mean
+from bayesmlm.prediction import averaged_under, distinct_rows
 from bayesmlm.priors import Prior
 from bayesmlm.simulation import Parameters, draw_responses
 
@@ -63,6 +64,7 @@ class BayesFit(Fit):
     model: Any
     tree: xr.DataTree
     engine: ClassVar[str] = "nuts"
+    reading: ClassVar[str] = "posterior"
 
     # draws --------------------------------------------------------------------------------------------------
 
@@ -230,7 +232,7 @@ class BayesFit(Fit):
                 "std_error": flat.std(axis=0, ddof=min(1, len(flat) - 1)),
                 "conf_low": low,
                 "conf_high": high,
-                **convergence(draws),
+                **columns_of(self.tree, draws),
             },
         )
         out.attrs.update(interval=f"{level:.0%} equal-tailed", estimand=ESTIMANDS["conditional"], engine=self.engine)
@@ -268,13 +270,26 @@ class BayesFit(Fit):
         draws = self._draws(False)
         return draws.reshape(-1, draws.shape[2])
 
+    def _combined(self, T: Array, level: float, df: str | None) -> tuple[Array, Array, Array, Array]:
+        _refuse_df(df)
+        draws = self._values()[:, : len(self.design.terms)] @ T.T
+        low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+        return draws.mean(axis=0), draws.std(axis=0, ddof=min(1, len(draws) - 1)), low, high
+
     def _means(self, estimand: str) -> Array:
         sizes = self.tree["posterior"].sizes
         few = self.thinned(_MEANS) if sizes["chain"] * sizes["draw"] > _MEANS else self
         rows = prediction_rows(self.design, None, estimand, "population")
-        eta, spread = few._linear_predictor(rows, estimand, "population")
-        link = self.design.family.link
-        return averaged_mean(eta, np.broadcast_to(spread, eta.shape), link)[0] if spread.any() else link.inverse(eta)
+        once, places = distinct_rows(rows, estimand)
+        return few._averaged(*few._linear_predictor(once, estimand, "population"))[:, places]
+
+    def _averaged(self, eta: Array, spread: Array) -> Array:
+        """Means of rows under every draw, group effects that are not known averaged over."""
+        means = self.design.family.link.inverse(eta)
+        of = np.flatnonzero(np.broadcast_to(spread.any(axis=0), eta.shape[1]))
+        if len(of):
+            means[:, of] = averaged_under(eta[:, of], spread[:, of], self.design.family.link)
+        return means
 
     def hypothesis(
         self, hypotheses: str | Sequence[str], level: float = 0.95, joint: bool = False, df: str | None = None
@@ -423,17 +438,14 @@ class BayesFit(Fit):
 
         check_level(level)
         check_kind(kind)
-        rows = prediction_rows(self.design, newdata, estimand, new_groups)
+        rows, places = distinct_rows(prediction_rows(self.design, newdata, estimand, new_groups), estimand)
         eta, spread = self._linear_predictor(rows, estimand, new_groups)
-        link = self.design.family.link
         if kind == "link":
             # A new group's own deviation belongs to its linear predictor.
             noise = np.random.default_rng(0).standard_normal(eta.shape) if spread.any() else 0.0
             values = eta + np.sqrt(spread) * noise
-        elif spread.any():
-            values = averaged_mean(eta, np.broadcast_to(spread, eta.shape), link)[0]
         else:
-            values = link.inverse(eta)
+            values = self._averaged(eta, spread)
         low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2], axis=0)
         out = pd.DataFrame(
             {
@@ -441,9 +453,9 @@ class BayesFit(Fit):
                 "std_error": values.std(axis=0, ddof=min(1, len(values) - 1)),
                 "conf_low": low,
                 "conf_high": high,
-            },
-            index=self._index(newdata),
+            }
         )
+        out = out.iloc[places].set_axis(self._index(newdata))
         out.attrs.update(estimand=ESTIMANDS[estimand], interval=f"{level:.0%} equal-tailed", kind=kind)
         return out
 

@@ -1,0 +1,1 @@
+"""A posterior without chains: nested Laplace, weighted against the exact posterior, with a certificate."""
