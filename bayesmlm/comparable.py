@@ -34,7 +34,7 @@ def check_fits(verb: str, *fits: Any) -> None:
             raise FitError(f"{verb} takes fits, such as model.fit_ml() gives, not {given}{apart}")
 
 
-def unique_names(fits: Sequence[Fit]) -> list[str]:
+def unique_names(fits: Sequence[Any]) -> list[str]:
     """A name per fit, unique."""
     names: list[str] = []
     for fit in fits:
@@ -45,7 +45,7 @@ def unique_names(fits: Sequence[Fit]) -> list[str]:
     return names
 
 
-def same_data(fits: Sequence[Fit]) -> None:
+def same_data(fits: Sequence[Any]) -> None:
     """Refuse fits of different responses or rows."""
     if not fits:
         raise ComparisonError("there is nothing to compare: give at least one fit")
@@ -68,11 +68,16 @@ def same_data(fits: Sequence[Fit]) -> None:
 
 def maximised(fit: Any) -> None:
     """Refuse a fit whose likelihood was not maximised."""
-    if fit.engine == "map":
+    if fit.reading == "mode":
         raise ComparisonError(
             f"{fit.name} is a posterior mode: a likelihood-ratio test needs maximised likelihoods; use fit_ml()"
         )
-    if fit.engine != "ml":
+    if fit.reading == "population":
+        raise ComparisonError(
+            f"{fit.name} is a GEE, which has no likelihood: test its coefficients by fit.hypothesis(), or fit it by "
+            f"fit_ml()"
+        )
+    if fit.reading == "posterior":
         raise ComparisonError(
             f"{fit.name} is a posterior: a likelihood-ratio test needs maximised likelihoods; fit it by fit_ml(), "
             f'or use bm.compare(..., by="loo")'
