@@ -1,12 +1,14 @@
-"""Predictions as arrays: a mean averaged over a normal linear predictor, the variance of known groups' effects."""
+"""Predictions as arrays: means averaged over a normal linear predictor, the variance of known groups' effects."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesmlm.estimands import PredictionRows
 from bayesmlm.families import Link
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from bayesmlm.laplace.layout import Layout, RandomTerm
 
-__all__ = ["averaged_mean", "effects_variance"]
+__all__ = ["averaged_mean", "averaged_under", "distinct_rows", "effects_variance"]
 
 Array = np.ndarray[Any, Any]
 
@@ -23,6 +25,15 @@ _PER_SD = 42
 
 _WIDEST = 20.0
 """Standard deviations beyond which responses are 0 or 1 in nearly every group, and no more points are taken."""
+
+_FEWEST = 25
+"""Points of the average over groups, at least: exact to 1e-10 (see :func:`averaged_mean`)."""
+
+_STEP = 0.05
+"""Between the knots of a curve: its error, step⁴ f⁗ / 384, is below 1e-7, far below that of any number of draws."""
+
+_BLOCK = 16_384
+"""Means averaged at once, so that they stay in the cache from one point to the next."""
 
 _AT_ONCE = 2_000_000
 """Entries of an inverse looked up at once."""
@@ -59,10 +70,7 @@ def averaged_mean(eta: Array, variance: Array, link: Link, points: int = 61) -> 
     if link.name == "log":
         mean = np.exp(eta + 0.5 * variance)
         return mean, mean.copy(), sd * mean
-    widest = min(float(sd.max(initial=0.0)), _WIDEST)
-    nodes = np.linspace(-9.0, 9.0, max(points, math.ceil(_PER_SD * widest)))
-    weights = np.exp(-0.5 * nodes**2)
-    weights /= weights.sum()
+    nodes, weights = _trapezoids(sd, points)
     mean, d_eta, d_sd = np.zeros_like(eta), np.zeros_like(eta), np.zeros_like(eta)
     for node, weight in zip(nodes, weights, strict=True):
         at = eta + sd * node
@@ -71,6 +79,96 @@ def averaged_mean(eta: Array, variance: Array, link: Link, points: int = 61) -> 
         d_eta += slope
         d_sd += slope * node
     return mean, d_eta, d_sd
+
+
+def _trapezoids(sd: Array, points: int) -> tuple[Array, Array]:
+    """Points and weights of the average over a standard normal."""
+    widest = min(float(sd.max(initial=0.0)), _WIDEST)
+    nodes = np.linspace(-9.0, 9.0, max(points, math.ceil(_PER_SD * widest)))
+    weights = np.exp(-0.5 * nodes**2)
+    return nodes, weights / weights.sum()
+
+
+def averaged_under(eta: Array, variance: Array, link: Link) -> Array:
+    """E[g⁻¹(η + √v ε)] for many draws and rows, shape (s, m).
+
+    Where a draw has one variance for all rows, one curve through knots serves them all.
+
+    Parameters
+    ----------
+    eta, variance : ndarray, shape (s, m)
+        Linear predictor, and variance of the group effects that are averaged over.
+    link : Link
+
+    Examples
+    --------
+    >>> from bayesmlm.families import family_of
+    >>> link, eta = family_of("bernoulli").link, np.linspace(-2.0, 2.0, 1000)[None, :]
+    >>> one_variance, many = np.ones_like(eta), np.linspace(0.99, 1.01, 1000)[None, :]
+    >>> apart = averaged_under(eta, one_variance, link) - averaged_under(eta, many, link)
+    >>> bool(np.abs(apart).max() < 1e-3), bool(abs(averaged_under(eta, one_variance, link).mean() - 0.5) < 1e-9)
+    (True, True)
+    """
+    if link.name == "identity":
+        return eta
+    if link.name == "log":
+        return np.exp(eta + 0.5 * variance)
+    low, high = float(eta.min()), float(eta.max())
+    knots = int((high - low) / _STEP) + 2
+    # A curve pays where there are more rows than knots.
+    if eta.shape[1] < 2 * knots or np.ptp(variance, axis=1).any():
+        return _averages(eta, np.sqrt(variance), link)
+    at = np.broadcast_to(low + _STEP * np.arange(knots), (len(eta), knots))
+    value, slope, _ = averaged_mean(at, np.broadcast_to(variance[:, :1], at.shape), link, _FEWEST)
+    return _hermite(value, _STEP * slope, (eta - low) / _STEP)
+
+
+def _averages(eta: Array, sd: Array, link: Link) -> Array:
+    """Averages alone, block by block."""
+    out, shape = np.zeros(eta.size), eta.shape
+    eta, sd = eta.ravel(), sd.ravel()
+    for start in range(0, len(out), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        for node, weight in zip(*_trapezoids(sd[part], _FEWEST), strict=True):
+            out[part] += weight * link.inverse(eta[part] + sd[part] * node)
+    return out.reshape(shape)
+
+
+def _hermite(value: Array, slope: Array, at: Array) -> Array:
+    """Cubics through values and slopes at the knots 0, 1, …, a curve per row."""
+    k = np.minimum(at.astype(np.int64), value.shape[1] - 2)
+    t = at - k
+    here, there, rise, fall = (
+        np.take_along_axis(of, k + step, axis=1) for of, step in ((value, 0), (value, 1), (slope, 0), (slope, 1))
+    )
+    u = 1.0 - t
+    return u * u * ((1.0 + 2.0 * t) * here + t * rise) + t * t * ((1.0 + 2.0 * u) * there - u * fall)
+
+
+def distinct_rows(rows: PredictionRows, estimand: str) -> tuple[PredictionRows, Array]:
+    """Rows of which the same is predicted once, and the place of every row among them.
+
+    Examples
+    --------
+    >>> X, one = np.array([[1.0, 2.0], [1.0, 3.0], [1.0, 2.0]]), np.ones((3, 1))
+    >>> rows = PredictionRows(X, np.zeros(3), (np.array([0, 1, 2]),), (one,))
+    >>> distinct_rows(rows, "population")[1].tolist(), distinct_rows(rows, "conditional")[1].tolist()
+    ([0, 1, 0], [0, 1, 2])
+    """
+    import pandas as pd
+
+    columns = [*rows.X.T, rows.offset]
+    if estimand != "typical":
+        columns += [column for z in rows.z for column in z.T]
+    if estimand == "conditional":
+        columns += rows.codes
+    places = pd.DataFrame(dict(enumerate(columns))).groupby(list(range(len(columns))), sort=False).ngroup().to_numpy()
+    first = np.unique(places, return_index=True)[1]
+    once = replace(
+        rows, X=rows.X[first], offset=rows.offset[first],
+        codes=tuple(codes[first] for codes in rows.codes), z=tuple(z[first] for z in rows.z),
+    )  # fmt: skip
+    return once, places
 
 
 def effects_variance(

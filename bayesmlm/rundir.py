@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ import numpy as np
 
 from bayesmlm.design import Design
 from bayesmlm.errors import DataError
-from bayesmlm.spec import Sampling, Spec
+from bayesmlm.settings import POSTERIORS
+from bayesmlm.spec import Spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RunDirectory", "fingerprint", "write_atomically"]
 
-FORMAT = 2
+FORMAT = 3
 """Of the result files: one written in another format counts as missing."""
+
+KINDS = {"ml": "likelihood", "map": "mode", **dict.fromkeys(POSTERIORS, "posterior"), "gee": "population"}
+"""Folders of the readings."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -54,12 +58,22 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def fingerprint(spec: Spec, design: Design, method: str, sampling: Sampling | None) -> str:
-    """Digest of everything a result depends on: formula, family, priors, rows, and how it was made."""
+def fingerprint(spec: Spec, design: Design, method: str, data: pd.DataFrame) -> str:
+    """Digest of everything a result depends on: formula, family, priors, rows, and how it was made.
+
+    Parameters
+    ----------
+    spec : Spec
+    design : Design
+    method : str
+        One of :data:`bayesmlm.settings.METHODS`.
+    data : pandas.DataFrame
+        Whose columns may hold a GEE's clusters and times.
+    """
     from bayesmlm import __version__
 
     digest = hashlib.sha256()
-    settings = (sampling.draws, sampling.chains, sampling.seed, sampling.tune) if sampling else ()
+    settings: Any = {"ml": spec.likelihood, "map": spec.likelihood, "gee": spec.gee}.get(method, spec.sampling)
     for part in (
         __version__,
         FORMAT,
@@ -68,7 +82,7 @@ def fingerprint(spec: Spec, design: Design, method: str, sampling: Sampling | No
         str(design.family),
         str(design.priors),
         str(design.terms),
-        settings,
+        astuple(settings),
     ):
         digest.update(repr(part).encode())
     arrays = [
@@ -83,6 +97,13 @@ def fingerprint(spec: Spec, design: Design, method: str, sampling: Sampling | No
     for group in design.groups:
         digest.update(repr((group.name, group.levels)).encode())
         arrays += [group.codes, group.z]
+    if method == "gee":
+        asked = {spec.gee.groups, spec.gee.time, *(spec.gee.groups or "").split(":")}
+        for name in [column for column in data.columns if column in asked]:
+            values = data[name].iloc[design.rows]
+            # The order of a factor's levels is that of its times.
+            levels = values.array.categories.tolist() if values.dtype == "category" else []
+            digest.update(repr((name, levels, values.tolist())).encode())
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
@@ -122,14 +143,27 @@ class RunDirectory:
             raise DataError(f"{file} cannot be read; remove it, or choose another --out") from None
 
     def file(self, kind: str, name: str) -> Path:
-        """Path of a result: ``posterior/m.nc``, ``likelihood/m.json``, ``mode/m.json``, ``tables/….csv``."""
-        suffix = {"posterior": ".nc", "likelihood": ".json", "mode": ".json", "tables": ".csv"}[kind]
+        """Path of a file: ``posterior/m.nc``, ``likelihood/m.json`` (``mode``, ``population``), ``tables/….csv``."""
+        suffix = {"posterior": ".nc", "tables": ".csv"}.get(kind, ".json")
         return self.path / kind / f"{_file_name(name)}{suffix}"
 
-    def has(self, kind: str, name: str, method: str, digest: str) -> bool:
+    def result(self, name: str, method: str) -> Path:
+        """Path of a reading of a model; the ways to the posterior share one file."""
+        return self.file(KINDS[method], name)
+
+    def has(self, name: str, method: str, digest: str) -> bool:
         """Whether a result is there and still that of this model, data and settings."""
         entry = self.record.get("models", {}).get(name, {}).get(method, {})
-        return entry.get("fingerprint") == digest and self.file(kind, name).is_file()
+        return entry.get("fingerprint") == digest and self.result(name, method).is_file()
+
+    def forget(self, name: str, method: str) -> None:
+        """Strike out the results whose file is about to be written anew."""
+        entries = self.record.get("models", {}).get(name, {})
+        stale = [other for other in entries if KINDS[other] == KINDS[method]]
+        for other in stale:
+            del entries[other]
+        if stale:
+            self.save()
 
     def done(self, name: str, method: str, digest: str, facts: dict[str, Any]) -> None:
         """Record a finished result, at once on disk."""

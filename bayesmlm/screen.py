@@ -87,7 +87,9 @@ def with_error(estimate: float, error: float) -> str:
     >>> with_error(-0.0056264, 0.00085), with_error(1.213, 0.2099), with_error(float("nan"), float("nan"))
     ('-0.00563 (0.00085)', '1.213 (0.210)', '')
     """
-    return "" if np.isnan(estimate) else f"{show_number(estimate, error)} ({show_number(error, error)})"
+    if np.isnan(estimate):
+        return ""
+    return f"{show_number(estimate, error)} ({show_number(error, error)})" if error > 0 else show_number(estimate)
 
 
 def side_by_side_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -96,18 +98,21 @@ def side_by_side_cells(table: pd.DataFrame) -> pd.DataFrame:
 
     terms = []
     for component, group, term in zip(table.component, table.group, table.term, strict=True):
-        what = "" if term == "Intercept" else f" {term}"
-        terms.append(term if component in ("fixed", "residual") else f"{component} {group}{what}")
+        what = "" if term in ("Intercept", component) else f" {term}"
+        terms.append(term if component in ("fixed", "residual", "scale") else f"{component} {group}{what}")
     out = pd.DataFrame({"term": terms})
+    if "estimand" in table:
+        out["estimand"] = table.estimand
     for estimate, error, title in (
         ("ml_estimate", "ml_se", "ML (SE)"),
         ("map_estimate", "map_se", "posterior mode (SE)"),
         ("post_mean", "post_sd", "posterior mean (SD)"),
+        ("gee_estimate", "gee_se", "GEE (SE)"),
     ):
         if estimate in table:
             out[title] = [with_error(a, b) for a, b in zip(table[estimate], table[error], strict=True)]
-    if "difference" in table:
-        out["difference / SD"] = table.difference
+        if estimate == "post_mean" and "difference" in table:
+            out["difference / SD"] = table.difference
     return out
 
 

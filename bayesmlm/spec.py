@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,9 @@ from bayesmlm.errors import BayesmlmError, PriorError, SpecError, among
 from bayesmlm.expressions import check_expression
 from bayesmlm.families import Family, family_of
 from bayesmlm.priors import parse_prior
+from bayesmlm.settings import DEFAULT_METHODS, METHODS, Equations, Likelihood, Sampling, check_methods
 
-__all__ = ["DEFAULT_METHODS", "METHODS", "DataSource", "Sampling", "Spec", "dump_specs", "load_specs"]
-
-METHODS = ("ml", "map", "nuts")
-"""The readings a spec file can ask for."""
-
-DEFAULT_METHODS = ("ml", "nuts")
-"""Those it gets without asking."""
+__all__ = ["DataSource", "Equations", "Likelihood", "Sampling", "Spec", "dump_specs", "load_specs", "title_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +38,6 @@ class DataSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """How a posterior is sampled.
-
-    Attributes
-    ----------
-    draws, chains, seed : int
-    tune : int or None
-        Tuning steps per chain; None leaves the choice to the sampler.
-    """
-
-    draws: int = 1000
-    chains: int = 4
-    seed: int = 1
-    tune: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Spec:
     """A multilevel model as a value: it knows no data and nothing fitted.
 
@@ -77,8 +55,13 @@ class Spec:
     weights, freq, offset : str or None
         Columns with prior weights, row frequencies and a known part of the linear predictor.
     methods : tuple of str
-        What ``bayesmlm run`` does with it.
+        What ``bayesmlm run`` does with it, and how:
+    likelihood : Likelihood
+        Of maximum likelihood and the posterior mode.
     sampling : Sampling
+        Of the posterior.
+    gee : Equations
+        Of the population.
     data : DataSource or None
 
     Raises
@@ -103,7 +86,9 @@ class Spec:
     freq: str | None = None
     offset: str | None = None
     methods: tuple[str, ...] = DEFAULT_METHODS
+    likelihood: Likelihood = field(default_factory=Likelihood)
     sampling: Sampling = field(default_factory=Sampling)
+    gee: Equations = field(default_factory=Equations)
     data: DataSource | None = None
 
     def __post_init__(self) -> None:
@@ -112,9 +97,7 @@ class Spec:
         if not isinstance(self.priors, Mapping):
             raise PriorError(f'priors should be a table such as {{"age": "normal(0, 1)"}}, not {self.priors!r}')
         object.__setattr__(self, "priors", _read_priors(self.priors))
-        for method in self.methods:
-            if method not in METHODS:
-                raise SpecError(f'there is no method "{method}"; {among(method, METHODS)}')
+        check_methods(self.methods)
 
     @property
     def parsed(self) -> Formula:
@@ -162,8 +145,11 @@ def _read_priors(value: Any) -> Any:
 
 _TOP = ("title", "data", "defaults", "models")
 _DATA = ("source", "levels", "derive")
-_MODEL = ("formula", "family", "link", "priors", "note", "weights", "freq", "offset", "methods", "sampling")
-_SAMPLING = ("draws", "chains", "seed", "tune")
+_LIKELIHOOD, _SAMPLING, _GEE = (
+    tuple(field.name for field in fields(settings)) for settings in (Likelihood, Sampling, Equations)
+)
+_TEXT = ("formula", "family", "link", "note", "weights", "freq", "offset")
+_MODEL = (*_TEXT, "priors", "methods", *_LIKELIHOOD, "sampling", "gee")
 
 
 def _check_keys(table: Any, known: tuple[str, ...], where: str) -> dict[str, Any]:
@@ -182,15 +168,12 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         raise SpecError(f"{where} is not valid TOML: {error}") from None
 
 
-_TEXT = ("formula", "family", "link", "note", "weights", "freq", "offset")
-
-
 def _check_kinds(table: dict[str, Any], where: str) -> None:
     """Refuse a value of the wrong kind, naming its key."""
     for key, value in table.items():
         if key in _TEXT and not isinstance(value, str):
             raise SpecError(f"{where}: {key} should be text, not {value!r}")
-        if key in ("priors", "sampling") and not isinstance(value, dict):
+        if key in ("priors", "sampling", "gee") and not isinstance(value, dict):
             raise SpecError(f"{where}: {key} should be a table, not {value!r}")
         if key == "methods" and not (isinstance(value, str) or (isinstance(value, list) and value)):
             raise SpecError(f"{where}: methods should be a list such as {list(METHODS)}, not {value!r}")
@@ -245,21 +228,24 @@ def _specs_of(document: dict[str, Any], folder: Path) -> dict[str, Spec]:
         _check_kinds(table, where)
         if "formula" not in table:
             raise SpecError(f"{where} has no formula")
-        sampling: dict[str, Any] = {}
-        for part in (defaults.get("sampling", {}), own.get("sampling", {})):
-            sampling |= _check_keys(part, _SAMPLING, f"sampling of {where}")
-        for key, value in sampling.items():
-            if not isinstance(value, int) or isinstance(value, bool) or (value < 1 and key != "seed"):
-                raise SpecError(f"sampling of {where}: {key} should be a positive whole number, not {value!r}")
+        sampling, gee = (
+            {
+                key: value
+                for at, part in (("[defaults]", defaults), (where, own))
+                for key, value in _check_keys(part.get(settings, {}), known, f"{settings} of {at}").items()
+            }
+            for settings, known in (("sampling", _SAMPLING), ("gee", _GEE))
+        )
         methods = table.pop("methods", list(DEFAULT_METHODS))
-        table.pop("sampling", None)
         try:
             specs[name] = Spec(
                 name=name,
                 methods=(methods,) if isinstance(methods, str) else tuple(methods),
+                likelihood=Likelihood(**{key: table[key] for key in _LIKELIHOOD if key in table}),
                 sampling=Sampling(**sampling),
+                gee=Equations(**gee),
                 data=data,
-                **table,
+                **{key: table[key] for key in (*_TEXT, "priors") if key in table},
             )
         except BayesmlmError as error:
             raise SpecError(f"{where}: {error}") from None
@@ -336,13 +322,20 @@ def dump_specs(specs: Mapping[str, Spec], title: str = "") -> str:
             if getattr(spec, key):
                 table[key] = getattr(spec, key)
         table["methods"] = list(spec.methods)
-        table["sampling"] = {
-            key: getattr(spec.sampling, key) for key in _SAMPLING if getattr(spec.sampling, key) is not None
-        }
+        table |= _changed(spec.likelihood)
+        table["sampling"] = {key: value for key, value in asdict(spec.sampling).items() if value is not None}
+        if gee := _changed(spec.gee):
+            table["gee"] = gee
         if spec.priors:
             table["priors"] = _plain(spec.priors)
         document["models"][name] = table
     return tomli_w.dumps(document)
+
+
+def _changed(settings: Any) -> dict[str, Any]:
+    """Settings that are not the default's."""
+    usual = asdict(type(settings)())
+    return {key: value for key, value in asdict(settings).items() if value != usual[key]}
 
 
 def _plain(value: Any) -> Any:

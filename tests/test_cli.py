@@ -49,12 +49,25 @@ def test_fit_prints_the_summary_without_pymc(csv):
         ("use ~ age + (1 | one)", (), 'the grouping "one" has one level only'),
         ("use ~ age + (1 | woman)", (), 'the grouping "woman" has a level of its own for each of the 1934 rows'),
         ("zero ~ age", (), "the response is constant: no row has zero = 1"),
-        ("use ~ age", ("--method", "bayes"), 'there is no method "bayes"; there are: ml, map, nuts'),
+        (
+            "use ~ age",
+            ("--method", "bayes"),
+            'there is no method "bayes"; there are: ml, map, nuts, auto, marginal, gee',
+        ),
         ("use ~ age", ("--factor", "distrct"), 'did you mean "district"?'),
         ("use ~ age", ("--n-agq", "-1"), "n_agq should be 0 (fast), 1 (Laplace) or more"),
         ("use ~ age", ("--reml",), "REML is defined for gaussian models"),
         ("use ~ age", ("--reml", "--method", "map"), "--reml is a way of maximum likelihood"),
         ("use ~ age", ("--information", "fisher"), 'there is no "fisher" information; there are: observed, expected'),
+        ("use ~ age", ("--groups", "district"), "--groups is for --method gee, not ml"),
+        ("use ~ age", ("--method", "gee"), "a GEE needs clusters: give groups="),
+        ("use ~ age", ("--method", "gee", "--groups", "distrct"), 'no column "distrct"; did you mean "district"?'),
+        (
+            "use ~ age + (1 | district)",
+            ("--method", "gee", "--corr", "exchangable"),
+            'there is no gee.corr "exchangable"; did you mean "exchangeable"?',
+        ),
+        ("use ~ age", ("--method", "gee", "--reml"), "--reml is a way of maximum likelihood"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(csv, formula, options, message):
@@ -70,6 +83,18 @@ def test_fit_by_reml_and_at_the_posterior_mode(tmp_path):
     fit = ("fit", "Reaction ~ Days + (Days | Subject)", tmp_path / "sleep.csv", "--family", "gaussian")
     assert "REML criterion at convergence: 1743.6" in bayesmlm(*fit, "--reml").stdout
     assert bayesmlm(*fit, "--method", "map").stdout.startswith("Linear mixed model: posterior mode")
+
+
+def test_fit_of_the_population_and_of_a_posterior_without_chains(tmp_path, csv):
+    bm.load_dataset("sleepstudy").to_csv(tmp_path / "sleep.csv", index=False)
+    gee = ("--family", "gaussian", "--method", "gee", "--groups", "Subject", "--corr", "ar1", "--time", "Days")
+    done = bayesmlm("fit", "Reaction ~ Days", tmp_path / "sleep.csv", *gee, "--se", "naive", "--flavour", "geepack")
+    assert done.stdout.startswith("Generalised estimating equations, ar1 working correlation (as R's geepack)")
+    assert "clusters: Subject, 18 of 10 rows" in done.stdout
+    assert "naive standard errors" in done.stdout
+    for method in ("auto", "marginal"):
+        done = bayesmlm("fit", "use ~ urban + (1 | district)", csv, "--method", method, "--draws", "500")
+        assert "exact to Monte-Carlo error" in done.stdout, done.stderr
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -15,6 +15,7 @@ from scipy.stats import chi2, norm
 from scipy.stats import f as f_distribution
 from scipy.stats import t as t_distribution
 
+import bayesmlm as bm
 from bayesmlm import FitError, Model, NoMaximumError, load_dataset
 from bayesmlm.errors import BayesmlmError, DataError
 from bayesmlm.fit import Fit
@@ -595,6 +596,7 @@ def test_residuals_and_how_well_outcomes_are_told_apart(fit, contraception):
     np.testing.assert_allclose(fit.residuals(), (y - mu) / np.sqrt(mu * (1.0 - mu)))
     assert 0.5 < fit.auc() < 0.75
     assert fit.classification().table.to_numpy().sum() == 1934
+    assert fit.classification().table.dtypes.astype(str).tolist() == ["int64", "int64"]
     for verb in (fit.auc, fit.classification):
         with pytest.raises(FitError, match="no distribution to draw from"):
             verb(interval="bootstrap")
@@ -718,6 +720,14 @@ def test_nothing_can_be_drawn(fit):
 def test_there_is_no_likelihood(fit, name):
     with pytest.raises(FitError, match=r"a GEE has no likelihood, .*; use fit\.qic\(\)"):
         getattr(fit, name)
+
+
+def test_comparisons_call_it_what_it_is(fit, contraception):
+    ml = Model("use ~ urban + (1 | district)", contraception).fit_ml()
+    for verb, instead in ((bm.anova, r"by fit\.hypothesis\(\)"), (bm.compare, r"compare the qic\(\) of each")):
+        for fits in ((fit,), (ml, fit), (fit, ml)):
+            with pytest.raises(bm.ComparisonError, match=rf"is a GEE, which has (no|neither a) likelihood.*{instead}"):
+                verb(*fits)
 
 
 @pytest.mark.parametrize("name", ["ranef", "varcorr", "icc", "mor", "r2"])

@@ -1,7 +1,11 @@
 """The run directory: what it holds, what resuming redoes, what an interruption leaves."""
 
 import json
+import shutil
+from html import escape
 
+import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -111,8 +115,6 @@ def test_a_changed_model_is_not_taken_for_finished(finished, quiet, monkeypatch,
     redone = []
     sample = bm.Model.sample
     monkeypatch.setattr(bm.Model, "sample", lambda self, *a, **k: redone.append(self.name) or sample(self, *a, **k))
-    import shutil
-
     shutil.copytree(folder / "out", tmp_path / "out")
     run_specs(changed, tmp_path / "out", resume=True, console=quiet)
     assert redone == ["two"]
@@ -188,8 +190,154 @@ def test_modes_alone_make_a_report(tmp_path, quiet):
     (tmp_path / "sleep.toml").write_text(GAUSSIAN, encoding="utf-8")
     run_specs(tmp_path / "sleep.toml", tmp_path / "out", methods=["map"], console=quiet)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "The posterior mode was reached; there are no draws." in page
+    mode = bm.Model(bm.load_specs(tmp_path / "sleep.toml")["a"]).fit_map()
+    assert escape(mode.diagnostics().verdict.rstrip(".")) in page
     assert not (tmp_path / "out" / "tables" / "ladder.csv").exists()
+
+
+POPULATION = """
+title = "Three readings"
+[data]
+source = "contraception"
+[defaults]
+methods = ["ml", "auto", "gee"]
+n_agq = 9
+sampling = { draws = 500, chains = 2, seed = 4 }
+[models.town]
+formula = "use ~ urban + (1 | district)"
+[models.age]
+formula = "use ~ age"
+gee = { groups = "district", se = "mancl_derouen" }
+"""
+
+
+@pytest.fixture(scope="module")
+def three_readings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("population")
+    (folder / "three.toml").write_text(POPULATION, encoding="utf-8")
+    with open("/dev/null", "w", encoding="utf-8") as nowhere:
+        console = Console(record=True, width=120, file=nowhere)
+        run = run_specs(folder / "three.toml", folder / "out", console=console)
+    return folder, run, console.export_text()
+
+
+def test_three_readings_are_kept_and_shown(three_readings):
+    folder, run, text = three_readings
+    model = bm.Model(bm.load_specs(folder / "three.toml")["town"])
+    table = pd.read_csv(folder / "out/tables/town_side_by_side.csv", keep_default_na=False, na_values=[""])
+    for fit, column in ((model.fit_ml(9), "ml_estimate"), (model.fit_gee(), "gee_estimate")):
+        own = "conditional" if column == "ml_estimate" else "population"
+        stored = table[(table.component == "fixed") & (table.estimand == own)][column]
+        np.testing.assert_allclose(stored, fit.fixef(), rtol=1e-12)
+    assert set(run.record["models"]["town"]) == {"ml", "auto", "gee"}
+    assert set(run.record["models"]["age"]) == {"ml", "gee"}  # nothing to sample by groups
+    assert run.record["models"]["town"]["auto"]["sampler"] == "importance-weighted Laplace"
+    assert "exact to Monte-Carlo error: importance-weighted Laplace" in text
+    assert "GEE (SE)" in text
+    assert "GEE: The estimates can be trusted" in text
+    own = bm.Model(bm.load_specs(folder / "three.toml")["age"]).fit_gee("district", se="mancl_derouen")
+    stored = pd.read_csv(folder / "out/tables/age_gee.csv")
+    np.testing.assert_allclose(stored.std_error[:2], np.sqrt(np.diag(own.vcov())), rtol=1e-12)
+    page = (folder / "out/report.html").read_text(encoding="utf-8")
+    assert "GEE estimate" in page
+    assert "Coefficients of the GEE are averaged over groups" in page
+    assert "not drawn" not in page
+
+
+def refitted(monkeypatch, run):
+    """Which readings a run makes anew, as (model, reading)."""
+    made = []
+
+    def spy(name):
+        original = getattr(bm.Model, name)
+        return lambda self, *a, **k: made.append((self.name, name)) or original(self, *a, **k)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bayesmlm.run._report", lambda *parts: None)  # draws figures for seconds
+        for name in ("fit_ml", "fit_map", "fit_gee", "sample"):
+            patch.setattr(bm.Model, name, spy(name))
+        run()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "made"),
+    [
+        ("n_agq = 9", "n_agq = 9", []),
+        ("n_agq = 9", "n_agq = 1", [("town", "fit_ml"), ("age", "fit_ml")]),
+        ('se = "mancl_derouen"', 'se = "robust"', [("age", "fit_gee")]),
+        ('groups = "district"', 'groups = "runs:district"', [("age", "fit_gee")]),
+        ('"ml", "auto", "gee"', '"ml", "marginal", "gee"', [("town", "sample")]),
+        ("seed = 4", "seed = 5", [("town", "sample")]),
+    ],
+)
+def test_resuming_takes_no_result_of_other_settings(three_readings, tmp_path, quiet, monkeypatch, old, new, made):
+    folder = three_readings[0]
+    shutil.copytree(folder / "out", tmp_path / "out")
+    (tmp_path / "three.toml").write_text(POPULATION.replace(old, new), encoding="utf-8")
+    found = refitted(
+        monkeypatch, lambda: run_specs(tmp_path / "three.toml", tmp_path / "out", resume=True, console=quiet)
+    )
+    assert found == made
+
+
+def test_another_way_to_the_posterior_leaves_no_stale_record(three_readings, tmp_path, quiet, monkeypatch):
+    folder = three_readings[0]
+    shutil.copytree(folder / "out", tmp_path / "out")
+    again = {"out": tmp_path / "out", "only": ["town"], "resume": True, "console": quiet}
+    # Each time the file is of the other method, and not taken for this one.
+    for methods in (["marginal"], [], ["marginal"]):
+        found = refitted(
+            monkeypatch, lambda methods=methods: run_specs(folder / "three.toml", methods=methods, **again)
+        )
+        assert found == [("town", "sample")]
+    assert RunDirectory.open(tmp_path / "out").record["models"]["town"].keys() == {"ml", "gee", "marginal"}
+
+
+def test_clusters_are_part_of_what_a_gee_was_made_from(tmp_path, quiet, monkeypatch):
+    data = bm.load_dataset("contraception")
+    specs = (
+        '[data]\nsource = "d.csv"\n[models.m]\nformula = "use ~ age"\nmethods = "gee"\n'
+        'gee = { groups = "place", corr = "ar1", time = "at" }'
+    )
+    (tmp_path / "s.toml").write_text(specs, encoding="utf-8")
+    places = {"place": data.district, "at": data.groupby("district", observed=True).cumcount()}
+    moved = {"place": data.district, "at": data.groupby("district", observed=True).cumcount(ascending=False)}
+    for columns, made in ((places, 1), (places, 0), (moved, 1)):
+        data.assign(**columns).to_csv(tmp_path / "d.csv", index=False)
+        found = refitted(
+            monkeypatch, lambda: run_specs(tmp_path / "s.toml", tmp_path / "out", resume=True, console=quiet)
+        )
+        assert len(found) == made
+
+
+def test_a_posterior_without_chains_is_read_back_as_one(three_readings):
+    from bayesmlm.readings import Outcome, make
+
+    folder, run, _ = three_readings
+    spec = bm.load_specs(folder / "three.toml")["town"]
+    outcome = Outcome(spec, bm.Model(spec))
+    for method in ("auto", "gee"):
+        make(outcome, method, run, keep=True)
+    assert outcome.posterior.engine == "marginal"
+    assert np.isfinite(outcome.posterior.log_evidence)
+    assert outcome.readings["gee"].options.groups == "district"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('formula = "use ~ agee"', r'b: .*no column "agee"'),
+        ('formula = "use ~ age"\nmethods = "gee"', "b: a GEE needs clusters"),
+        ('formula = "use ~ age"\nreml = true\nmethods = "ml"', "b: REML is defined for gaussian models"),
+        ('formula = "use ~ age"\npriors.agee = "normal(0, 1)"', "b: .*agee"),
+    ],
+)
+def test_what_is_wrong_with_a_model_names_it(tmp_path, quiet, change, message):
+    text = '[data]\nsource = "contraception"\n[models.a]\nformula = "use ~ age"\nmethods = "ml"\n[models.b]\n' + change
+    (tmp_path / "s.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(bm.BayesmlmError, match=message):
+        run_specs(tmp_path / "s.toml", tmp_path / "out", console=quiet)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -208,7 +356,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("keywords", "message"),
-    [({"only": ["none"]}, 'has no model "none"'), ({"methods": ["gee"]}, 'no method "gee"; there are: ml, map, nuts')],
+    [
+        ({"only": ["none"]}, 'has no model "none"'),
+        ({"methods": ["bayes"]}, 'no method "bayes"; there are: ml, map, nuts, auto, marginal, gee'),
+        ({"methods": ["ml", "nuts", "marginal"]}, "methods has nuts and marginal, two ways to one posterior"),
+    ],
 )
 def test_what_is_not_there_is_named(tmp_path, quiet, keywords, message):
     (tmp_path / "small.toml").write_text(SPECS, encoding="utf-8")

@@ -1,6 +1,8 @@
 """Specs as values, and spec files."""
 
+import tomllib
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from bayesmlm.errors import BayesmlmError, FormulaError, PriorError, SpecError
 from bayesmlm.model import Model
 from bayesmlm.priors import Prior
-from bayesmlm.spec import DataSource, Sampling, Spec, dump_specs, load_specs, title_of
+from bayesmlm.settings import INFORMATION, Equations, Likelihood
+from bayesmlm.spec import DataSource, Sampling, Spec, _specs_of, dump_specs, load_specs, title_of
 
 
 def test_a_spec_is_checked_when_it_is_made():
@@ -39,6 +42,37 @@ def test_a_spec_is_frozen():
 def test_a_spec_has_a_label():
     assert Spec("y ~ x").label == "y ~ x"
     assert Spec("y ~ x", name="m").label == "m"
+
+
+def test_settings_of_readings_go_from_defaults_to_models():
+    text = """
+[defaults]
+methods = ["ml", "gee"]
+n_agq = 9
+gee = { groups = "school", se = "bias_corrected" }
+[models.a]
+formula = "y ~ x"
+[models.b]
+formula = "y ~ x"
+n_agq = 1
+information = "expected"
+reml = true
+[models.b.gee]
+corr = "ar1"
+time = "visit"
+scale = 1
+"""
+    specs = _specs_of(tomllib.loads(text), Path())
+    assert specs["a"].likelihood == Likelihood(n_agq=9)
+    assert specs["a"].gee == Equations(groups="school", se="bias_corrected")
+    assert specs["b"].likelihood == Likelihood(1, True, "expected")
+    assert specs["b"].gee == Equations("school", "ar1", "visit", 1, "bias_corrected")
+
+
+def test_information_is_the_engines():
+    from bayesmlm.ml.engine import INFORMATION as OF_THE_ENGINE
+
+    assert INFORMATION == OF_THE_ENGINE
 
 
 # reading files ------------------------------------------------------------------------------------------------
@@ -119,6 +153,51 @@ def test_a_dataset_is_no_path(tmp_path):
         ('[models.m]\nformula = "y ~ x"\nsampling = { chains = 1.5 }', "chains should be a positive whole number"),
         ('[models.m]\nformula = "y ~ x"\nsampling = { draws = true }', "draws should be a positive whole number"),
         ('[models.m]\nformula = "y ~ x"\nsampling = 3', "should be a table, not 3"),
+        ('[models.m]\nformula = "y ~ x"\ngee = "g"', r"\[models.m\]: gee should be a table, not 'g'"),
+        (
+            '[models.m]\nformula = "y ~ x"\ngee = { group = "g" }',
+            r'gee of \[models.m\] has an unknown key "group"; did you mean "groups"',
+        ),
+        (
+            '[defaults.gee]\ncor = "ar1"\n[models.m]\nformula = "y ~ x"',
+            r'gee of \[defaults\] has an unknown key "cor"; did you mean "corr"\? \(there are: groups, corr, time, scale, se, fla',
+        ),
+        (
+            '[models.m]\nformula = "y ~ x"\ngee.corr = "fixed"',
+            r'\[models.m\]: there is no gee.corr "fixed"; there are: independence, exchangeable, ar1, unstructured',
+        ),
+        ('[models.m]\nformula = "y ~ x"\ngee.corr = ["ar1"]', r"\[models.m\]: there is no gee.corr"),
+        (
+            '[models.m]\nformula = "y ~ x"\ngee.se = "robst"',
+            r'\[models.m\]: there is no gee.se "robst"; did you mean "robust"',
+        ),
+        (
+            '[models.m]\nformula = "y ~ x"\ngee.flavour = "sas"',
+            r'\[models.m\]: there is no gee.flavour "sas"; there are: yan_fine',
+        ),
+        (
+            '[models.m]\nformula = "y ~ x"\ngee.groups = 3',
+            r"\[models.m\]: gee.groups should be the name of a column, not 3",
+        ),
+        ('[models.m]\nformula = "y ~ x"\ngee.scale = 0', r"\[models.m\]: gee.scale should be a number above 0, not 0"),
+        (
+            '[models.m]\nformula = "y ~ x"\ngee.scale = true',
+            r"\[models.m\]: gee.scale should be a number above 0, not True",
+        ),
+        (
+            '[models.m]\nformula = "y ~ x"\nn_agq = -1',
+            r"\[models.m\]: n_agq should be 0 \(fast\), 1 \(Laplace\) or more",
+        ),
+        ('[models.m]\nformula = "y ~ x"\nn_agq = 1.0', r"\[models.m\]: n_agq should be"),
+        ('[models.m]\nformula = "y ~ x"\nreml = 1', r"\[models.m\]: reml should be true or false, not 1"),
+        (
+            '[models.m]\nformula = "y ~ x"\ninformation = "fisher"',
+            r'\[models.m\]: there is no information "fisher"; there are: observed, expected',
+        ),
+        (
+            '[models.m]\nformula = "y ~ x"\nmethods = ["nuts", "auto"]',
+            r"\[models.m\]: methods has nuts and auto, two ways to one posterior",
+        ),
         ('title = "t"', "the spec file has no models"),
         ("[models]", "the spec file has no models"),
         ('models = "x"', "models"),
@@ -173,8 +252,6 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_a_file_of_ours_is_read():
-    from pathlib import Path
-
     specs = load_specs(Path(__file__).parents[1] / "models" / "contraception.toml")
     assert specs["m_05"].formula.endswith("(1 | urban:district)")
     assert specs["m_05"].sampling.seed == 1989
@@ -258,7 +335,19 @@ SPECS = st.builds(
     weights=st.none() | KEYS,
     freq=st.none() | KEYS,
     offset=st.none() | KEYS,
-    methods=st.sampled_from([("ml",), ("nuts",), ("ml", "nuts"), ("map", "ml")]),
+    methods=st.sampled_from([("ml",), ("nuts",), ("ml", "nuts"), ("map", "ml"), ("gee", "auto")]),
+    likelihood=st.builds(
+        Likelihood, n_agq=st.integers(0, 25), reml=st.booleans(), information=st.sampled_from(INFORMATION)
+    ),
+    gee=st.builds(
+        Equations,
+        groups=st.none() | KEYS,
+        corr=st.sampled_from(["exchangeable", "ar1"]),
+        time=st.none() | KEYS,
+        scale=st.none() | st.floats(0.01, 100.0),
+        se=st.sampled_from(["robust", "naive"]),
+        flavour=st.sampled_from(["yan_fine", "gee"]),
+    ),
     sampling=st.builds(
         Sampling,
         draws=st.integers(1, 5000),

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from bayesmlm.effects.averaging import averaged_under
 from bayesmlm.effects.parameters import Draws, Point, spherical_rows
 from bayesmlm.estimands import PredictionRows
 from bayesmlm.families import Link
-from bayesmlm.prediction import averaged_mean
+from bayesmlm.prediction import averaged_mean, averaged_under
 
 __all__ = ["Expected", "expected_at", "expected_under"]
 

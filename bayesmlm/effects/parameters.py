@@ -83,9 +83,9 @@ def parameters_of(fit: Any, groups_known: bool = False) -> Point | Draws:
     >>> point.beta.shape, point.factors[0].shape, point.covariance.shape
     ((2,), (1, 1), (3, 3))
     """
-    if fit.engine == "gee":
+    if fit.reading == "population":
         return Point(fit.fixef().to_numpy(), (), fit.vcov().to_numpy())
-    if fit.engine not in ("ml", "map"):
+    if fit.reading == "posterior":
         drawn = list(islice(fit._parameters(0), len(fit._values())))
         terms = range(len(fit.design.groups))
         return Draws(

@@ -36,7 +36,7 @@ def answer(
     """
     import pandas as pd
 
-    sampled = fit.engine not in ("ml", "map")
+    sampled = fit.reading == "posterior"
     own = "posterior" if sampled else "bootstrap"
     if interval not in (None, own):
         if interval in ("posterior", "bootstrap"):

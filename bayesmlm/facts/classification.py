@@ -110,7 +110,7 @@ def classification(
     names = (*RATES, "tn", "fp", "fn", "tp")
     out = answer(fit, fact, names, interval, level, options)
     counts = (out if interval is None else out.estimate)[list(names[len(RATES) :])].to_numpy()
-    if fit.engine in ("ml", "map"):
+    if fit.reading != "posterior":
         counts = np.round(counts).astype(int)
     response = fit.design.response
     labels = list(response.levels) if len(response.levels) == 2 else ["0", "1"]

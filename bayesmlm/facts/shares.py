@@ -14,7 +14,7 @@ from bayesmlm.errors import FitError, among
 from bayesmlm.facts.answers import answer
 from bayesmlm.families import Family
 
-__all__ = ["icc", "mor", "null_mean", "observation_variance", "r2"]
+__all__ = ["icc", "mor", "null_mean", "observation_variance", "r2", "shares_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -131,7 +131,7 @@ def _residual(fit: Any, kind: str | None) -> tuple[float | None, str, str]:
     return observation_variance(family, mean, kind), kind, f"{formula} at the null model's mean λ = {mean:.3g}"
 
 
-def _shares(fit: Any, kind: str | None, which: str) -> Array:
+def shares_of(fit: Any, kind: str | None, which: str) -> Array:
     """Marginal and conditional R², or the intraclass correlations, per draw."""
     design, values = fit.design, fit._values()
     residual = _residual(fit, kind)[0]
@@ -149,7 +149,7 @@ def _shares(fit: Any, kind: str | None, which: str) -> Array:
 def r2(fit: Any, kind: str | None, interval: str | None, level: float, options: Mapping[str, Any]) -> Any:
     """Nakagawa's marginal and conditional R²; see :meth:`bayesmlm.fit.Fit.r2`."""
     _, taken, words = _residual(fit, kind)
-    fact = partial(_shares, kind=kind, which="r2")
+    fact = partial(shares_of, kind=kind, which="r2")
     return answer(fit, fact, ("marginal", "conditional"), interval, level, options, kind=taken, residual=words)
 
 
@@ -157,7 +157,7 @@ def icc(fit: Any, kind: str | None, interval: str | None, level: float, options:
     """Intraclass correlation of each grouping; see :meth:`bayesmlm.fit.Fit.icc`."""
     _, taken, words = _residual(fit, kind)
     names = list(dict.fromkeys(group.name for group in fit.design.groups))
-    fact = partial(_shares, kind=kind, which="icc")
+    fact = partial(shares_of, kind=kind, which="icc")
     out = answer(fit, fact, names, interval, level, options, kind=taken, residual=words)
     return out.rename("icc") if interval is None else out
 

@@ -11,14 +11,16 @@ import numpy as np
 from bayesmlm.design import Design
 from bayesmlm.errors import FitError, among
 from bayesmlm.facts.classification import Classification, auc, classification
+from bayesmlm.gee.clusters import RUNS
 from bayesmlm.gee.criteria import quasi_criteria, quasi_likelihood
 from bayesmlm.gee.engine import GEESolution, coefficient_covariance, solve_gee
 from bayesmlm.gee.options import COVARIANCES, FLAVOURS, Options
 from bayesmlm.gee.predictions import check_estimand, prediction_table
 from bayesmlm.gee.refusals import WithoutLikelihood
-from bayesmlm.gee.remarks import Diagnostics, findings_of, remarks
-from bayesmlm.gee.table import estimates_table, row_labels
+from bayesmlm.gee.remarks import Diagnostics, findings_of, remarks, untested
+from bayesmlm.gee.table import degrees_of_freedom, estimates_table, row_labels
 from bayesmlm.gee.wald import hypothesis_table
+from bayesmlm.sheets import Sheet
 from bayesmlm.tables import chosen_rows
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class GEEFit(WithoutLikelihood):
     options: Options
     solution: GEESolution
     engine: ClassVar[str] = "gee"
+    reading: ClassVar[str] = "population"
 
     @property
     def design(self) -> Design:
@@ -180,6 +183,18 @@ class GEEFit(WithoutLikelihood):
         [0.002]
         """
         return hypothesis_table(self, hypotheses, level, joint, df)
+
+    def _untested(self, df: str | None = None) -> dict[str, str]:
+        return untested(self.options, self.solution, len(self.design.terms), df)
+
+    def _degrees(self, T: Array, df: str) -> Array:
+        return np.full(len(T), degrees_of_freedom(self, df))
+
+    @property
+    def _columns_taken(self) -> tuple[str, ...]:
+        options = self.options
+        groups = options.groups.removeprefix(RUNS).split(":")
+        return (*groups, *([options.time] if options.time else []))
 
     def confint(
         self, method: str = "wald", level: float = 0.95, parm: str | Sequence[str] | None = None
@@ -345,30 +360,10 @@ class GEEFit(WithoutLikelihood):
         found = findings_of(self.options, solution, len(self.design.terms))
         return Diagnostics(found, solution.iterations, solution.change)
 
-    def summary(self, style: str | None = None, df: str | None = None) -> str:
-        """The fit as text.
+    def _sheet(self, style: str | None = None, df: str | None = None, exponentiate: bool = False) -> Sheet:
+        from bayesmlm.gee.summary import population_sheet
 
-        Parameters
-        ----------
-        style : {"full", "concise"}, optional
-        df : {"clusters"}, optional
-            t tests of the coefficients, see :meth:`table`.
-
-        Raises
-        ------
-        FitError
-            For a style that does not exist.
-
-        Examples
-        --------
-        >>> import bayesmlm as bm
-        >>> fit = bm.Model("use ~ urban", bm.load_dataset("contraception")).fit_gee(groups="district")
-        >>> print(fit.summary().splitlines()[0])
-        Generalised estimating equations, exchangeable working correlation
-        """
-        from bayesmlm.gee.summary import summarise_gee
-
-        return summarise_gee(self, style, df)
+        return population_sheet(self, style, df, exponentiate)
 
     @property
     def _how(self) -> str:

@@ -10,26 +10,11 @@ import numpy as np
 
 from bayesmlm.arguments import check_count
 from bayesmlm.errors import FitError, among
+from bayesmlm.settings import CORRELATIONS, COVARIANCES, FLAVOURS
 
 __all__ = ["CORRELATIONS", "COVARIANCES", "FLAVOURS", "Options", "read_options"]
 
 Array = np.ndarray[Any, Any]
-
-CORRELATIONS = ("independence", "exchangeable", "ar1", "unstructured", "fixed")
-"""Working correlations."""
-
-FLAVOURS = {"yan_fine": "", "geepack": "as R's geepack", "gee": "as R's gee"}
-"""Whose estimators give scale and correlations, and how a summary says so."""
-
-COVARIANCES = {
-    "robust": "robust",
-    "naive": "naive: right only where the working correlation is",
-    "bias_corrected": "robust, corrected for few clusters by Mancl & DeRouen",
-    "mancl_derouen": "robust, corrected for few clusters by Mancl & DeRouen",
-    "kauermann_carroll": "robust, corrected for few clusters by Kauermann & Carroll",
-    "fay_graubard": "robust, corrected for few clusters by Fay & Graubard",
-}
-"""Covariances of the coefficients, in words; ``bias_corrected`` is Mancl & DeRouen's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from bayesmlm.design import Design
 from bayesmlm.gee.engine import GEESolution
 from bayesmlm.gee.options import COVARIANCES, Options
 
-__all__ = ["Diagnostics", "findings_of", "remarks"]
+__all__ = ["Diagnostics", "findings_of", "remarks", "untested"]
 
 FEW_CLUSTERS = 40
 """Robust standard errors of fewer clusters are too small (Mancl & DeRouen, 2001; Li & Redden, 2015)."""
@@ -68,6 +68,30 @@ def findings_of(options: Options, solution: GEESolution, p: int) -> tuple[str, .
             f'small; se="bias_corrected", with limits from t by table(df="clusters"), is nearer.'
         )
     return tuple(out)
+
+
+def untested(options: Options, solution: GEESolution, p: int, df: str | None) -> dict[str, str]:
+    """Why no coefficient can be tested, as a clause under ""; nothing where they can.
+
+    Parameters
+    ----------
+    options : Options
+    solution : GEESolution
+    p : int
+        Coefficients.
+    df : str or None
+        ``clusters`` where tests are from t.
+    """
+    n = solution.sizes[0]
+    if not solution.converged:
+        return {"": "the iteration did not converge"}
+    if options.se == "naive" and not solution.smallest_eigenvalue > 0.0:
+        return {"": "its naive standard error is that of correlations that cannot be"}
+    if options.se == "robust" and n <= p:
+        return {"": f"{n} clusters are too few for the robust standard errors of {p} coefficients"}
+    if options.se == "robust" and df is None and n < FEW_CLUSTERS:
+        return {"": f"its robust standard error is too small to test by with {n} clusters"}
+    return {}
 
 
 def _impossible(options: Options, solution: GEESolution) -> str:
