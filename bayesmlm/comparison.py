@@ -80,6 +80,7 @@ def side_by_side(*fits: Fit, population: bool | None = None) -> pd.DataFrame:
     merged = merged.iloc[sorted(range(len(keys)), key=lambda at: order[keys[at]])].reset_index(drop=True)
     if (kinds.count("ml"), kinds.count("post")) == (1, 1):
         merged["difference"] = (merged.post_mean - merged.ml_estimate) / merged.post_sd
+    merged.attrs.clear()  # what one fit's table says of itself
     return merged if averaged else merged.drop(columns="estimand")
 
 

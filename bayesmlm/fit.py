@@ -25,6 +25,8 @@ from bayesmlm.simulation import (
     simulate,
     simulation_rows,
 )
+from bayesmlm.standardising import Standardising
+from bayesmlm.summary.verbs import Telling
 from bayesmlm.tables import COMPONENTS, chosen_rows, labelled, labels, ranef_labels, wald_limits
 
 if TYPE_CHECKING:
@@ -50,13 +52,22 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 
 
-class Fit(Facts, ABC):
+class Fit(Facts, Standardising, Telling, ABC):
     """A fitted model.  It exists only when it is fitted, is frozen, and keeps a reference to its model.
 
-    Every reading (likelihood, posterior, population) answers the same verbs with the same labels.
+    Every reading answers the same verbs with the same labels.
+
+    Attributes
+    ----------
+    model : Model
+    engine : str
+        What made it: ``ml``, ``map``, ``nuts``, ``marginal`` or ``gee``.
+    reading : {"likelihood", "mode", "posterior", "population"}
+        What it is: a maximised likelihood, a posterior's mode, draws of a posterior, or means of the population.
     """
 
     engine: ClassVar[str] = ""
+    reading: ClassVar[str] = ""
     model: Any
 
     # what each reading supplies ---------------------------------------------------------------------------
@@ -344,35 +355,6 @@ class Fit(Facts, ABC):
     def _means(self, estimand: str) -> Array:
         """Expected responses (per trial) of the model's own rows, shape (draws, n)."""
         return self.predict(estimand=estimand).estimate.to_numpy()[None, :]
-
-    def summary(self, style: str | None = None, df: str | None = None) -> str:
-        """The fit as text, laid out as lme4's users expect.
-
-        Parameters
-        ----------
-        style : {"full", "concise"}, optional
-        df : {"satterthwaite"}, optional
-            Of a Gaussian model fitted by likelihood: t tests of the fixed effects, as lmerTest lays them out.
-
-        Raises
-        ------
-        FitError
-            For a style that does not exist, and degrees of freedom that the fit has not.
-
-        Examples
-        --------
-        >>> import bayesmlm as bm
-        >>> m = bm.Model("Reaction ~ Days + (Days | Subject)", bm.load_dataset("sleepstudy"), family="gaussian")
-        >>> text = m.fit_ml(reml=True).summary(df="satterthwaite")
-        >>> print(text[text.index("Fixed") : text.index("Correlation")].rstrip())
-        Fixed effects:
-                  Estimate Std. Error   df t value Pr(>|t|)
-        Intercept  251.405      6.825 17.0  36.838   <2e-16
-        Days        10.467      1.546 17.0   6.771 3.26e-06
-        """
-        from bayesmlm.summary import summarise
-
-        return summarise(self, style, df)
 
     def __repr__(self) -> str:
         words = dict.fromkeys([self.name, self.design.formula.text])

@@ -13,7 +13,7 @@ from bayesmlm.expressions import columns_of, evaluate
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["complete_rows", "level_text", "prepare", "row_count", "row_labels", "select"]
+__all__ = ["complete_rows", "level_text", "prepare", "replaced", "row_count", "row_labels", "select"]
 
 
 def _native(data: Any) -> Any:
@@ -55,6 +55,28 @@ def row_labels(data: Any) -> pd.Index:
     import pandas as pd
 
     return data.index if isinstance(data, pd.DataFrame) else pd.RangeIndex(row_count(data))
+
+
+def replaced(data: Any, columns: Mapping[str, Any]) -> Any:
+    """A data frame of the same library with other values in some columns.
+
+    Parameters
+    ----------
+    data : data frame
+    columns : mapping of str to ndarray
+        A value per row.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> replaced(pd.DataFrame({"x": [1, 2]}, index=[5, 7]), {"x": np.array([0.5, 1.5])}).x.to_dict()
+    {5: 0.5, 7: 1.5}
+    """
+    import narwhals.stable.v2 as nw
+
+    frame = _native(data)
+    series = [nw.new_series(name, values, backend=frame.implementation) for name, values in columns.items()]
+    return frame.with_columns(*series).to_native() if series else frame.to_native()
 
 
 def level_text(level: Any) -> str:

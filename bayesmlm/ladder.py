@@ -11,12 +11,12 @@ from bayesmlm.design import Design
 from bayesmlm.likelihood_ratio import is_nested, ratio_test, same_partition, variances_of
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from bayesmlm.prose.ladder import Ladder
 
 __all__ = ["anova"]
 
 
-def anova(*fits: Any, refit: bool = False) -> pd.DataFrame:
+def anova(*fits: Any, refit: bool = False) -> Ladder:
     """Likelihood ladder: each model against the one before it, by a likelihood-ratio test where they are nested.
 
     Where a variance is tested, at its boundary of zero, the p-value is of the half-and-half mixture of χ²
@@ -33,17 +33,18 @@ def anova(*fits: Any, refit: bool = False) -> pd.DataFrame:
 
     Returns
     -------
-    pandas.DataFrame
-        ``model, npar, aic, bic, loglik, chisq, df, p_value``; the last three are NaN where there is no test.
+    Ladder
+        A data frame ``model, npar, aic, bic, loglik, chisq, df, p_value``; the last three are NaN without a test.
         ``attrs["distribution"]`` holds what each statistic was compared with, such as ``½ χ²(0) + ½ χ²(1)``;
         ``attrs["notes"]`` says why there is no test, how a p-value at a boundary was computed, and what was refitted.
+        :meth:`~bayesmlm.prose.ladder.Ladder.report` says all of it in sentences.
 
     Raises
     ------
     FitError
         For what is no fit.
     ComparisonError
-        For posteriors and their modes, fits of different data, or fits by REML whose fixed parts differ.
+        For posteriors, their modes and GEEs, fits of different data, or fits by REML whose fixed parts differ.
 
     Examples
     --------
@@ -57,7 +58,7 @@ def anova(*fits: Any, refit: bool = False) -> pd.DataFrame:
     >>> table.attrs["distribution"][1]
     '½ χ²(0) + ½ χ²(1)'
     """
-    import pandas as pd
+    from bayesmlm.prose.ladder import Ladder
 
     check_fits("anova", *fits)
     same_data(fits)
@@ -79,7 +80,7 @@ def anova(*fits: Any, refit: bool = False) -> pd.DataFrame:
         }  # fmt: skip
         distributions.append(_test(fits[i - 1], names[i - 1], fit, name, row, notes) if i else "")
         rows.append(row)
-    out = pd.DataFrame(rows)
+    out = Ladder(rows)
     out.attrs.update(notes=notes, distribution=distributions)
     return out
 

@@ -65,8 +65,10 @@ def labelled(rows: Sequence[Label], columns: dict[str, Array]) -> pd.DataFrame:
     """
     import pandas as pd
 
+    from bayesmlm.sheets.results import Result
+
     names = pd.DataFrame(rows, columns=["component", "group", "term", "level"])
-    return names.assign(**columns)
+    return Result(names.assign(**columns))
 
 
 def chosen_rows(rows: Sequence[Label], parm: str | Sequence[str] | None) -> list[int]:

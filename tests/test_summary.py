@@ -1,5 +1,11 @@
 """Text of a fit, read as an lme4 user reads it."""
 
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
 import pytest
 
 import bayesmlm as bm
@@ -25,15 +31,33 @@ def test_the_summary_has_lme4s_blocks_and_figures(data):
     assert any(line.split() == ["livch[3+]", "-0.752", "-0.675", "0.092", "0.540", "0.621"] for line in lines)
 
 
+def facts_of(text):
+    """The two columns that a concise summary begins with."""
+    return dict(re.split(r" {2,}", line) for line in text.split("\n\n")[0].splitlines())
+
+
 def test_the_concise_summary_has_r2_and_icc(data):
+    """jtools' summ() of the same two models: 2379.18, 2418.15, 0.12, 0.18, 0.06 and 2368.47, 2407.45, 0.12, 0.20, 0.09."""
     text = bm.Model("use ~ age*ch + I(age^2) + urban + (1 | urban:district)", data).fit_ml().summary("concise")
-    facts = {
-        line.rsplit(maxsplit=1)[0].strip(): line.rsplit(maxsplit=1)[1] for line in text.splitlines()[:8] if " " in line
-    }
-    assert facts["AIC"] == "2368.47"
-    assert facts["R² (fixed effects)"] == "0.12"
-    assert facts["R² (total)"] == "0.20"
+    facts = facts_of(text)
+    assert (facts["AIC"], facts["BIC"]) == ("2368.47", "2407.45")
+    assert (facts["R² (fixed effects)"], facts["R² (total)"]) == ("0.12", "0.20")
+    assert (facts["Observations"], facts["Type"]) == ("1934", "mixed generalized linear model")
     assert text.splitlines()[-1].split() == ["urban:district", "Intercept", "0.57", "102", "0.09"]
+    text = bm.Model("use ~ age*ch + I(age^2) + urban + (1 | district)", data).fit_ml().summary("concise")
+    facts = facts_of(text)
+    assert [facts[name] for name in ("AIC", "BIC", "R² (fixed effects)", "R² (total)")] == [
+        "2379.18", "2418.15", "0.12", "0.18"
+    ]  # fmt: skip
+    assert text.splitlines()[-1].split() == ["district", "Intercept", "0.47", "60", "0.06"]
+    rows = {
+        line.split()[0]: [float(x) for x in line.split()[1:]]
+        for line in text.splitlines()
+        if line[:3] in ("age", "ch[")
+    }
+    # jtools' rounded figures, of an lme4 that stops short: z to 0.02.
+    assert np.all(np.abs(np.subtract(rows["age"][:3], [-0.05, 0.02, -2.17])) < [0.005, 0.005, 0.02])
+    assert np.all(np.abs(np.subtract(rows["ch[Y]"][:3], [1.21, 0.21, 5.84])) < [0.005, 0.005, 0.02])
 
 
 def test_a_glm_says_it_has_no_groups(data):
@@ -163,3 +187,160 @@ def test_a_summary_with_degrees_of_freedom(sleep):
     assert "Pr(>|t|)" in fit.summary("concise", df="satterthwaite")
     with pytest.raises(bm.FitError, match="no degrees of freedom"):
         sleep.fit_map().summary(df="satterthwaite")
+
+
+# exponentials -----------------------------------------------------------------------------------------------------
+
+
+def coefficients(text):
+    """Rows of the fixed effects by term, as numbers."""
+    block = next(part for part in text.split("\n\n") if part.startswith(("Fixed effects", "Coefficients of")))
+    return {line.split()[0]: line.split()[1:] for line in block.splitlines()[2:]}
+
+
+def test_odds_ratios_are_exponentials_of_estimates_and_limits(data):
+    m = bm.Model("use ~ urban + (1 | district)", data)
+    for fit in (m.fit_ml(), m.fit_map(), m.fit_gee(), m.sample(method="marginal")):
+        text = fit.summary(exponentiate=True)
+        assert " as odds ratios; of the intercept, odds:" in text
+        assert "Std. Error" not in text.partition("as odds ratios")[2].partition("\n\n")[0]
+        table = fit.table().set_index("term").loc["urban[Y]"]
+        shown = [float(cell) for cell in coefficients(text)["urban[Y]"][:3]]
+        np.testing.assert_allclose(shown, np.exp([table.estimate, table.conf_low, table.conf_high]), rtol=2e-4)
+        assert "Odds ratio" in fit.summary("concise", exponentiate=True)
+    # The estimate of draws is their geometric mean, the limits their quantiles.
+    draws = np.exp(fit._values()[:, 1])
+    assert shown[0] == pytest.approx(np.exp(np.log(draws).mean()), rel=2e-4)
+    assert shown[1:] == pytest.approx(np.quantile(draws, [0.025, 0.975]), rel=1e-3)
+
+
+def test_ratios_have_the_name_of_their_link(data):
+    cbpp = bm.load_dataset("cbpp")
+    counts = bm.Model("incidence ~ period + offset(log(size)) + (1 | herd)", cbpp, family="poisson").fit_ml()
+    assert "as rate ratios; of the intercept, rate:" in counts.summary(exponentiate=True)
+    hazard = bm.Model("use ~ urban", data, link="cloglog").fit_ml()
+    assert "Hazard ratio" in hazard.summary(exponentiate=True)
+    with pytest.raises(bm.FitError, match=r"means nothing under the probit link.*link=\"logit\""):
+        bm.Model("use ~ urban", data, link="probit").fit_ml().summary(exponentiate=True)
+
+
+def test_differences_of_means_are_no_ratios(sleep):
+    for fit in (sleep.fit_ml(), sleep.fit_gee(groups="Subject")):
+        with pytest.raises(bm.FitError, match="under the identity link: it is a difference of means already"):
+            fit.summary("concise", exponentiate=True)
+
+
+# other readings ---------------------------------------------------------------------------------------------------
+
+
+def test_a_posterior_without_chains_shows_its_certificate(data):
+    fit = bm.Model("use ~ urban + (1 | district)", data).sample(method="marginal")
+    for style in ("full", "concise"):
+        text = " ".join(fit.summary(style).split())
+        assert text.endswith(fit.diagnostics().verdict)
+        assert "k̂" in text
+        assert "R-hat" not in text
+    full = fit.summary()
+    assert f"Log marginal likelihood: {fit.log_evidence:.2f}" in full
+    row = next(line for line in full.splitlines() if "sd(Intercept)" in line).split()
+    assert row[0] == "district"
+    assert float(row[2]) == pytest.approx(fit.varcorr().sd[0], abs=1e-4)
+    assert "Scaled residuals:" in full
+
+
+def test_the_residuals_of_a_posterior_are_nearly_those_of_the_likelihood(data):
+    """One prior and 1,934 rows: quartiles within 0.02."""
+    m = bm.Model("use ~ urban + (1 | district)", data)
+
+    def quartiles(fit):
+        return [float(x) for x in fit.summary().split("Scaled residuals:\n")[1].splitlines()[1].split()]
+
+    np.testing.assert_allclose(quartiles(m.sample(method="marginal")), quartiles(m.fit_ml()), atol=0.02)
+
+
+def test_a_fit_that_cannot_be_trusted_says_so_in_every_style(data):
+    fit = bm.Model("use ~ urban + (1 | district)", data).fit_ml()
+    optimum = replace(fit.solution.optimum, converged=False, distance=3.0)
+    bad = replace(fit, solution=replace(fit.solution, optimum=optimum))
+    for style in ("full", "concise"):
+        assert "was not reached" in " ".join(bad.summary(style).split())
+    assert "was not reached" in bad._repr_html_()
+
+
+# HTML -------------------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """Collects text, and fails on tags that are not closed in order."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.words, self.ids = [], [], []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ("br", "meta", "link"):
+            self.open.append(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        self.words.append(text)
+
+
+@pytest.fixture(scope="module")
+def odd():
+    """Names of columns, levels and groups that mean something in HTML, Markdown and LaTeX."""
+    rng = np.random.default_rng(1)
+    return pd.DataFrame(
+        {
+            "y": rng.integers(0, 2, 200),
+            "a_b": rng.normal(size=200),
+            "arm": rng.choice(["<b>1</b>", "5 % & |more|"], 200),
+            "site": rng.choice(["A&B", "<C>", "D_$", "E", "F", "G"], 200),
+        }
+    )
+
+
+def test_html_is_well_formed_and_escaped(odd, data, sleep):
+    m = bm.Model("y ~ a_b + arm + (1 | site)", odd, name="<m>")
+    fits = [m.fit_ml(), m.fit_map(), m.sample(method="auto", draws=200), m.fit_gee(), sleep.fit_ml(reml=True)]
+    for fit in fits:
+        page = Page(fit._repr_html_())
+        assert page.ids == []
+        assert fit.design.formula.text in "".join(page.words)
+    words = Page(fits[0]._repr_html_()).words
+    assert "arm[<b>1</b>]" in words
+    tables = [
+        fits[0].table(), fits[0].table(ranef=True), fits[0].varcorr(), fits[0].ranef(), bm.side_by_side(*fits[:4]),
+        bm.anova(m.update("y ~ a_b + (1 | site)").fit_ml(), fits[0]), bm.compare(fits[0]),
+        bm.model_table(*fits), fits[0].standardised(),
+    ]  # fmt: skip
+    for table in tables:
+        page = Page(table._repr_html_())
+        assert page.ids == []
+        assert "bayesmlm" in table._repr_html_()
+    assert "<C>" in Page(fits[0].table(ranef=True)._repr_html_()).words
+    assert "&lt;C&gt;" in fits[0].table(ranef=True)._repr_html_()
+
+
+def test_html_of_a_table_has_its_digits_and_says_what_it_is(data):
+    fit = bm.Model("use ~ age*ch + I(age^2) + urban + (1 | urban:district)", data).fit_ml()
+    words = Page(fit.table()._repr_html_()).words
+    for cell in ("I(age^2)", "−0.005626", "2.5 %", "Standard deviations between groups", "0.5683", "1.65e−09"):
+        assert cell in words
+    assert "Given the groups' own effects; 95% Wald." in words
+    assert "nan" not in "".join(words).lower()
+
+
+def test_tables_of_results_are_data_frames(data):
+    fit = bm.Model("use ~ urban + (1 | district)", data).fit_ml()
+    table = fit.table()
+    assert isinstance(table, pd.DataFrame)
+    # Prints as any other, and long ones are left to pandas.
+    assert repr(table) == repr(pd.DataFrame(table))
+    assert "dataframe" in fit.table(ranef=True).merge(fit.table(ranef=True), how="cross")._repr_html_()

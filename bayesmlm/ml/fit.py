@@ -16,7 +16,7 @@ from bayesmlm.ml.criteria import Criteria
 from bayesmlm.ml.engine import MLSolution, solve_map, solve_ml
 from bayesmlm.ml.predictions import prediction_table
 from bayesmlm.ml.table import estimates_table
-from bayesmlm.ml.triage import Diagnostics, diagnose, remarks
+from bayesmlm.ml.triage import Diagnostics, diagnose, remarks, untested_terms
 from bayesmlm.ml.wald import hypothesis_table
 from bayesmlm.simulation import Parameters, check_seed
 
@@ -53,6 +53,7 @@ class MLFit(Criteria):
     model: Any
     solution: MLSolution
     engine: ClassVar[str] = "ml"
+    reading: ClassVar[str] = "likelihood"
 
     # tables -------------------------------------------------------------------------------------------------
 
@@ -131,6 +132,14 @@ class MLFit(Criteria):
         [2.953, 2.0, 0.228]
         """
         return hypothesis_table(self, hypotheses, level, joint, df)
+
+    def _untested(self, df: str | None = None) -> dict[str, str]:
+        return untested_terms(self.diagnostics())
+
+    def _degrees(self, T: Array, df: str) -> Array:
+        from bayesmlm.ml.satterthwaite import variance_of
+
+        return variance_of(self, df).degrees_of_freedom(T)
 
     def _bootstrapped(self, statistic: Callable[[Any], Array], **options: Any) -> Array:
         """Values of a statistic of the fit over bootstrap replicates, shape (n, k)."""
@@ -389,6 +398,7 @@ class MAPFit(MLFit):
     """
 
     engine: ClassVar[str] = "map"
+    reading: ClassVar[str] = "mode"
 
     @property
     def log_prior(self) -> float:

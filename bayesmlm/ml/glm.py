@@ -263,7 +263,8 @@ def fit_glm(rows: Rows, terms: tuple[str, ...], max_iterations: int = 60) -> tup
         beta, value = beta + size * step, new_value
         gradient, new_gradient = new_gradient, gradient
         info, new_info = new_info, info
-        if np.abs(beta).max() > 1e3:
+        # Columns that almost determine each other have large coefficients, too; their sums stay small.
+        if np.abs(beta).max() > 1e3 and np.abs(rows.X @ beta).max() > 1e3:
             break
     direction = _separating_direction(info, rows, heading)
     names = _separating_terms(rows, terms, np.abs(beta if direction is None else direction))

@@ -15,7 +15,7 @@ from bayesmlm.ml.findings import NOTICEABLE, Finding, Grouping
 from bayesmlm.ml.separation import OrderedWithin, Runaway, alike_groups, ordered_within, runaway_terms
 from bayesmlm.ml.solution import MLSolution
 
-__all__ = ["Diagnostics", "Finding", "Grouping", "diagnose", "remarks"]
+__all__ = ["Diagnostics", "Finding", "Grouping", "diagnose", "remarks", "untested_terms"]
 
 Array = np.ndarray[Any, Any]
 
@@ -160,4 +160,30 @@ def remarks(design: Design, solution: MLSolution) -> list[str]:
             "The Laplace approximation takes the expected information, as lme4 does; for the "
             f'{design.family.link.name} link that is not the observed one (information="observed").'
         )
+    return out
+
+
+def untested_terms(found: Diagnostics) -> dict[str, str]:
+    """Fixed effects whose Wald test says nothing, and why, as a clause; under "" why none does.
+
+    Examples
+    --------
+    >>> import bayesmlm as bm
+    >>> d = {"y": [0] * 8 + [1] * 8, "g": [i // 2 for i in range(16)]}
+    >>> untested_terms(bm.Model("y ~ 1 + (1 | g)", d).fit_ml().diagnostics())
+    {'': 'it grows with a standard deviation that the data hardly bound'}
+    """
+    if not found.converged:
+        return {"": f"the {found.what} was not reached"}
+    if any(isinstance(apart, Runaway) for apart in found.separation):
+        return {"": "it grows with a standard deviation that the data hardly bound"}
+    out = {
+        apart.term: f"it separates the answers within {apart.group}"
+        for apart in found.separation
+        if isinstance(apart, OrderedWithin)
+    }
+    if found.shift is not None:
+        for (component, _, term), shift in zip(found.shift.names, np.nan_to_num(found.shift.shifts), strict=True):
+            if component == "fixed" and abs(shift) > NOTICEABLE:
+                out[term] = f"more quadrature points would move it by {min(abs(shift), 1.0):.1f} standard errors or so"
     return out
