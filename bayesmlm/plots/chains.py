@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesmlm.errors import FitError
 from bayesmlm.fit import Fit
 from bayesmlm.plots.canvas import PALETTE, counted, headline, new_canvas, quantity_name, require_posterior, write_title
 
@@ -42,7 +43,7 @@ def trace_rank(fit: Fit) -> Figure:
     Raises
     ------
     FitError
-        For a fit without draws.
+        For a fit without draws, or whose draws come from no chain.
 
     Examples
     --------
@@ -55,6 +56,11 @@ def trace_rank(fit: Fit) -> Figure:
     import arviz_plots as azp
 
     posterior = require_posterior(fit, "trace_rank")
+    if fit.engine == "marginal":
+        raise FitError(
+            "trace_rank is of chains, and draws of the marginal posterior come from none; what certifies them is "
+            "fit.diagnostics()"
+        )
     draws = _draws(posterior)
     names = [str(name) for name in draws]
     # Ranks set chains against each other: with one there is nothing to draw.
@@ -86,7 +92,7 @@ def trace_rank(fit: Fit) -> Figure:
 
 
 def _draws(fit: BayesFit) -> xr.Dataset:
-    """Draws of fixed effects, standard deviations and correlations, one variable each, named as in the figures."""
+    """Draws of fixed effects, standard deviations, correlations and σ, one variable each, named as in the figures."""
     import xarray as xr
 
     posterior, design = fit.tree["posterior"], fit.design
@@ -95,12 +101,15 @@ def _draws(fit: BayesFit) -> xr.Dataset:
         for group, label in zip(design.groups, design.group_labels, strict=True):
             terms = group.terms if component == "sd" else group.pairs
             pieces += [(component, group.name, f"{component}_{label}", terms)] if terms else []
+    draws = {
+        quantity_name(component, group, term): (("chain", "draw"), posterior[variable].to_numpy()[:, :, place])
+        for component, group, variable, terms in pieces
+        for place, term in enumerate(terms)
+    }
+    if "sigma" in posterior:
+        draws["sigma"] = (("chain", "draw"), posterior["sigma"].to_numpy())
     return xr.Dataset(
-        {
-            quantity_name(component, group, term): (("chain", "draw"), posterior[variable].to_numpy()[:, :, place])
-            for component, group, variable, terms in pieces
-            for place, term in enumerate(terms)
-        },
+        draws,
         coords={name: np.arange(posterior.sizes[name]) for name in ("chain", "draw")},
     )
 

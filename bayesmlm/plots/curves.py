@@ -14,7 +14,19 @@ from bayesmlm.errors import DataError, FitError, among
 from bayesmlm.expressions import columns_of
 from bayesmlm.fit import ESTIMANDS, Fit, check_level
 from bayesmlm.frames import select
-from bayesmlm.plots.canvas import LINES, PALETTE, headline, new_canvas, percent, response_words, write_title
+from bayesmlm.plots.canvas import (
+    LINES,
+    PALETTE,
+    estimand_words,
+    filled,
+    headline,
+    name_series,
+    new_canvas,
+    percent,
+    response_words,
+    write_title,
+)
+from bayesmlm.plots.smoother import lowess
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,9 +68,13 @@ def cells_of(facets: tuple[list[Any], Array], series: tuple[list[Any], Array]) -
 
 
 def draw_curves(
-    curves: Sequence[Curve], x: str, y: str, by: str | None, facet: str | None, from_zero: bool = True
-) -> Figure:
-    """Draw curves, a panel per facet and a colour and line style per series; the axis of y from 0 where it has one."""
+    curves: Sequence[Curve], x: str, y: str, by: str | None, facet: str | None, from_zero: bool = True,
+    observed: Sequence[Curve] = (),
+) -> Figure:  # fmt: skip
+    """Draw curves, a panel per facet and a colour and line style per series; the axis of y from 0 where it has one.
+
+    What was observed goes below them, thin and in the same colours.
+    """
     facets, series = (list(dict.fromkeys(names)) for names in zip(*((c.facet, c.by) for c in curves), strict=True))
     columns = min(len(facets), 2 if len(facets) in (2, 4) else 3)
     rows = -(-len(facets) // columns)
@@ -67,6 +83,9 @@ def draw_curves(
         for curve in curves:
             if curve.facet == name:
                 _draw_curve(ax, curve, series.index(curve.by))
+        for curve in observed:
+            if curve.facet == name:
+                _draw_observed(ax, curve, series.index(curve.by))
         if facet is not None:
             write_title(ax, f"{facet} = {name}")
     for ax in axes.flat[len(facets) :]:
@@ -74,13 +93,10 @@ def draw_curves(
     if from_zero:
         axes[0, 0].set_ylim(bottom=0.0)
     figure.supxlabel(x, fontsize=9)
-    figure.supylabel(y, fontsize=9)
+    figure.supylabel(filled(y, 44), fontsize=9)
     if by is not None:
-        handles = {line.get_label(): line for ax in figure.axes for line in ax.get_lines()}
-        figure.legend(
-            [handles[name] for name in series], series, title=by, loc="outside right upper",
-            fontsize=8, title_fontsize=8, frameon=False,
-        )  # fmt: skip
+        handles = {line.get_label(): line for ax in figure.axes for line in reversed(ax.get_lines())}
+        name_series(figure, [handles[name] for name in series], series, by)
     return figure
 
 
@@ -94,6 +110,13 @@ def _draw_curve(ax: Axes, curve: Curve, place: int) -> None:
         ax.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
 
 
+def _draw_observed(ax: Axes, curve: Curve, place: int) -> None:
+    ax.plot(
+        curve.x, curve.y, color=PALETTE[place % len(PALETTE)], linewidth=0.8, zorder=1.5,
+        label="_observed", marker="." if len(curve.x) == 1 else "",
+    )  # fmt: skip
+
+
 GRID = 60
 """Points of a curve."""
 
@@ -103,8 +126,9 @@ def probability_curves(
     x: str,
     by: str | None = None,
     facet: str | None = None,
-    estimand: str = "typical",
+    estimand: str | None = None,
     level: float = 0.95,
+    observed: bool = False,
 ) -> Figure:
     """Draw the predicted probability (of a count or a measurement, its mean) against one predictor, the others held.
 
@@ -120,9 +144,13 @@ def probability_curves(
     by, facet : str, optional
         Factors of the model: a curve per level of the one, a panel per level of the other.
     estimand : {"typical", "population"}
-        In a group whose effects are zero, or averaged over the distribution of the group effects.
+        In a group whose effects are zero, or averaged over the distribution of the group effects.  Without it typical;
+        population of a GEE, which has no other, and beside what was observed, which is of the population too.
     level : float
         Of the bands.
+    observed : bool
+        Draw what was observed below the curves, smoothed by :func:`lowess`: of all rows with a curve's levels of
+        ``by`` and ``facet``, whatever the predictors that the curve holds.
 
     Returns
     -------
@@ -131,7 +159,7 @@ def probability_curves(
     Raises
     ------
     FitError
-        For another estimand.
+        For another estimand, and observed values of rows that differ in their offset.
     DataError
         For a column that is not a predictor of the model, or not of the kind that is needed.
 
@@ -142,32 +170,57 @@ def probability_curves(
     >>> fit = bm.Model("use ~ age + I(age^2) + urban + livch + (1 | district)", d).fit_ml()
     >>> figure = probability_curves(fit, "age", by="urban")
     >>> figure.get_supxlabel(), figure.get_supylabel()
-    ('age', 'probability of use = Y')
+    ('age', 'probability of use = Y (typical district)')
     >>> print(figure.get_suptitle())
     95 % bands; in a group whose effects are zero; held: livch = 0 (reference)
     """
     import pandas as pd
 
     check_level(level)
+    if estimand is None:
+        estimand = "population" if observed or fit.engine == "gee" else "typical"
     if estimand not in ("typical", "population"):
         raise FitError(f'estimand should be "typical" or "population", not "{estimand}": a curve is of no one group')
+    if observed and np.ptp(fit.design.offset) > 0.0:
+        raise FitError(
+            "rows that differ in their offset have no common scale to be observed on; draw the curve with "
+            "observed=False"
+        )
     frame, factors = _predictors(fit)
     _check_roles(frame, factors, x, by, facet)
     held, words = _held(frame, factors, {x, by, facet})
     cells = list(cells_of(coded(frame, facet, factors), coded(frame, by, factors)))
     parts = [_along(cell, frame[x].to_numpy(dtype=float)[cell.rows], held, x, by, facet) for cell in cells]
     predicted = fit.predict(pd.concat(parts, ignore_index=True), estimand=estimand, level=level)
-    curves, start = [], 0
+    curves, seen, start = [], [], 0
     for cell, part in zip(cells, parts, strict=True):
         rows = predicted.iloc[start : start + len(part)]
         start += len(part)
         estimate, low, high = (rows[name].to_numpy() for name in ("estimate", "conf_low", "conf_high"))
         curves.append(Curve(str(cell.facet), str(cell.by), part[x].to_numpy(), estimate, low, high))
+        if observed:
+            seen.append(_observed(fit, cell, frame[x].to_numpy(dtype=float)[cell.rows], part[x].to_numpy()))
     has_zero = fit.design.family.name != "gaussian"
-    figure = draw_curves(curves, x, response_words(fit.design), by, facet, has_zero)
-    where = [ESTIMANDS[estimand]] if fit.design.groups else []
-    headline(figure, "; ".join([f"{percent(level)} bands", *where, *([f"held: {words}"] if words else [])]))
+    label = f"{response_words(fit.design)}{estimand_words(fit, estimand)}"
+    figure = draw_curves(curves, x, label, by, facet, has_zero, seen)
+    where = [ESTIMANDS[estimand]] if fit.design.groups or fit.engine == "gee" else []
+    said = [f"{percent(level)} bands", *where, *([f"held: {words}"] if words else [])]
+    if observed:
+        said.append(f"thin: observed, smoothed by lowess{', nothing held' if words else ''}")
+    headline(figure, "; ".join(said))
     return figure
+
+
+def _observed(fit: Fit, cell: Cell, x: Array, at: Array) -> Curve:
+    """What was observed of a cell, per trial, smoothed."""
+    response, freq = fit.design.response, fit.design.freq
+    trials = response.trials[cell.rows] if fit.design.family.is_binary else np.ones(len(cell.rows))
+    answered = trials > 0.0
+    x, y, trials = x[answered], response.y[cell.rows][answered] / trials[answered], trials[answered]
+    smooth = lowess(x, y, at, weights=trials * freq[cell.rows][answered])
+    if fit.design.family.name != "gaussian":
+        smooth = np.clip(smooth, 0.0, 1.0 if fit.design.family.is_binary else None)
+    return Curve(str(cell.facet), str(cell.by), at, smooth)
 
 
 def _predictors(fit: Fit) -> tuple[pd.DataFrame, dict[str, list[Any]]]:

@@ -12,13 +12,15 @@ from bayesmlm.fit import Fit, check_level
 from bayesmlm.plots.canvas import (
     MARKERS,
     PALETTE,
-    filled,
+    PANEL,
+    fit_labels,
+    in_lines,
+    name_panel,
     new_canvas,
     percent,
     quantity_name,
-    reading_of,
     unit_words,
-    write_title,
+    unlike_words,
 )
 
 if TYPE_CHECKING:
@@ -67,9 +69,10 @@ def coefficients(*fits: Fit, level: float = 0.95) -> Figure:
     names = list(dict.fromkeys(name for table in tables for name in table))
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
-    labels = _fit_labels(fits)
+    labels = fit_labels(fits)
     line = max(0.2, 0.14 * max(label.count("\n") + 1 for label in labels))
-    figure, axes = new_canvas(rows, columns, 0.7 + rows * (0.55 + line * len(fits)), sharey=True)
+    titled = 0.14 * max(in_lines(name, PANEL).count("\n") for name in names)
+    figure, axes = new_canvas(rows, columns, 0.7 + rows * (0.55 + titled + line * len(fits)), sharey=True)
     for ax, name in zip(axes.flat, names, strict=False):
         _draw_quantity(ax, name, [table.get(name) for table in tables])
     for ax in axes.flat[len(names) :]:
@@ -77,11 +80,12 @@ def coefficients(*fits: Fit, level: float = 0.95) -> Figure:
     axes[0, 0].set_yticks(range(len(fits)), labels)
     axes[0, 0].set_ylim(len(fits) - 0.5, -0.5)
     unit = unit_words(fits[0].design)
-    figure.supxlabel(
-        f"estimate and {percent(level)} interval: fixed effects in {unit} per unit of the predictor,\n"
+    below = [
+        f"estimate and {percent(level)} interval: fixed effects in {unit} per unit of the predictor,",
         f"sd in {unit}; each panel has its own scale",
-        fontsize=9,
-    )
+        unlike_words(fits),
+    ]
+    figure.supxlabel("\n".join(line for line in below if line), fontsize=9)
     return figure
 
 
@@ -93,16 +97,6 @@ def _quantities(fit: Fit, level: float) -> dict[str, tuple[float, float, float]]
         quantity_name(row.component, row.group, row.term): (row.estimate, row.conf_low, row.conf_high)
         for row in rows.itertuples()
     }
-
-
-def _fit_labels(fits: Sequence[Fit]) -> list[str]:
-    """Name fits by what differs among them: reading, model or both."""
-    one_model = len({fit.name for fit in fits}) == 1
-    one_reading = len({reading_of(fit) for fit in fits}) == 1
-    if one_model:
-        return [reading_of(fit) for fit in fits]
-    names = [fit.name if one_reading else f"{fit.name}, {reading_of(fit)}" for fit in fits]
-    return [filled(name, 28) for name in names]
 
 
 def _draw_quantity(ax: Axes, name: str, values: Sequence[tuple[float, float, float] | None]) -> None:
@@ -123,6 +117,6 @@ def _draw_quantity(ax: Axes, name: str, values: Sequence[tuple[float, float, flo
         ax.axvline(0.0, color="black", linewidth=0.8, zorder=0)
     # The spine would look like one more line at zero.
     ax.spines["left"].set_visible(False)
-    write_title(ax, name, 28)
+    name_panel(ax, name)
     ax.xaxis.set_major_locator(MaxNLocator(3))
     ax.tick_params(axis="y", length=0)

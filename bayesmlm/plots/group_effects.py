@@ -9,6 +9,7 @@ import numpy as np
 from bayesmlm.errors import FitError, among
 from bayesmlm.fit import Fit, check_level
 from bayesmlm.plots.canvas import (
+    GRID,
     MUTED,
     PALETTE,
     filled,
@@ -16,6 +17,7 @@ from bayesmlm.plots.canvas import (
     new_canvas,
     percent,
     reading_of,
+    require_groups,
     unit_words,
     write_title,
 )
@@ -48,7 +50,7 @@ def caterpillar(fit: Fit, group: str | None = None, level: float = 0.95) -> Figu
     Raises
     ------
     FitError
-        For a model without groups, or a grouping it does not have.
+        For a GEE or a model without groups, and a grouping that the model does not have.
 
     Examples
     --------
@@ -66,12 +68,13 @@ def caterpillar(fit: Fit, group: str | None = None, level: float = 0.95) -> Figu
     figure, axes = new_canvas(1, len(panels), _height_of(most))
     order: dict[str, Array] = {}
     for ax, ((name, term), rows) in zip(axes[0], panels, strict=True):
+        is_first = name not in order
         places = order.setdefault(name, np.argsort(rows.estimate.to_numpy()))
         _draw_effects(ax, rows.iloc[places])
         what = f"the average {name}" if term == "Intercept" else f"the average effect of {term}"
         label = f"deviation from {what} ({unit_words(fit.design)})"
         ax.set_xlabel(filled(label, 90 // len(panels)))
-        _name_levels(ax, name, rows.level.iloc[places].tolist())
+        _name_levels(ax, name, rows.iloc[places], is_first)
         if len(panels) > 1:
             write_title(ax, f"{name}: {term}")
     centre = {"ml": "conditional modes", "map": "conditional modes"}.get(fit.engine, "means")
@@ -80,9 +83,8 @@ def caterpillar(fit: Fit, group: str | None = None, level: float = 0.95) -> Figu
 
 
 def _groupings(fit: Fit, group: str | None) -> list[str]:
+    require_groups(fit, "caterpillar")
     names = list(dict.fromkeys(g.name for g in fit.design.groups))
-    if not names:
-        raise FitError(f'the model "{fit.design.formula.text}" has no groups, so there are no group effects to draw')
     if group is None:
         return names
     if group not in names:
@@ -90,22 +92,27 @@ def _groupings(fit: Fit, group: str | None) -> list[str]:
     return [group]
 
 
-LABELLED_LEVELS = 130
-"""With more groups than this their names could not be read."""
+LABELLED_LEVELS = 65
+"""With more groups than this only those apart from zero are named, where there is room."""
+
+
+_TALLEST = 6.0
+_LINE = 0.02
+"""Share of the tallest axis that a name takes."""
 
 
 def _height_of(n_levels: int) -> float:
-    """Height in inches that leaves room for a label per group."""
+    """Height in inches that leaves room for a label per group, or all that a screen has."""
     if n_levels > LABELLED_LEVELS:
-        return 7.0
-    return max(2.5, 1.1 + (0.16 if n_levels <= 40 else 0.115) * n_levels)
+        return _TALLEST
+    return max(2.5, 1.1 + (0.14 if n_levels <= 40 else 0.1) * n_levels)
 
 
 def _draw_effects(ax: Axes, rows: pd.DataFrame) -> None:
     """Draw one panel of group effects, rows from the bottom up."""
     places = np.arange(len(rows))
     low, high = rows.conf_low.to_numpy(), rows.conf_high.to_numpy()
-    crowd = min(1.0, LABELLED_LEVELS / len(rows))
+    crowd = min(1.0, 130.0 / len(rows))
     apart = (low > 0) | (high < 0)
     for chosen, colour, fill in ((~apart, MUTED, "white"), (apart, PALETTE[0], PALETTE[0])):
         ax.hlines(places[chosen], low[chosen], high[chosen], color=colour, linewidth=max(1.1 * crowd, 0.1))
@@ -115,16 +122,27 @@ def _draw_effects(ax: Axes, rows: pd.DataFrame) -> None:
         )  # fmt: skip
     ax.axvline(0.0, color="black", linewidth=0.8, zorder=0.9)
     ax.set_ylim(-1, len(rows))
-    ax.grid(axis="x", color="#e6e6e6", linewidth=0.6)
+    ax.grid(axis="x", color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
 
 
-def _name_levels(ax: Axes, group: str, levels: list[str]) -> None:
-    """Write the groups' names along the axis, from the bottom up, while there is room for them."""
-    if len(levels) <= LABELLED_LEVELS:
-        ax.set_yticks(range(len(levels)), levels)
-        ax.tick_params(axis="y", labelsize=8 if len(levels) <= 40 else 6.5, length=0)
-        ax.set_ylabel(group)
-    else:
-        ax.set_yticks([])
-        ax.set_ylabel(f"{len(levels):,} levels of {group}, sorted")
+def _name_levels(ax: Axes, group: str, rows: pd.DataFrame, is_first: bool) -> None:
+    """Write the groups' names along the axis, from the bottom up, while there is room for them.
+
+    The panels of one grouping share an order, and its names stand beside the first.
+    """
+    levels, n = rows.level.tolist(), len(rows)
+    ax.tick_params(axis="y", labelsize=7.5 if n <= 40 else 6.5, length=0)
+    if n <= LABELLED_LEVELS:
+        ax.set_yticks(range(n), levels if is_first else [])
+        ax.set_ylabel(group if is_first else "")
+        return
+    apart = np.flatnonzero((rows.conf_low.to_numpy() > 0) | (rows.conf_high.to_numpy() < 0))
+    # From both ends inwards, so that the groups farthest from zero are named first.
+    named: list[int] = []
+    for place in sorted(apart.tolist(), key=lambda place: min(place, n - 1 - place)):
+        if all(abs(place - other) >= n * _LINE for other in named):
+            named.append(place)
+    ax.set_yticks(named, [levels[place] for place in named])
+    which = "sorted; named: some whose interval leaves zero out" if named else "sorted"
+    ax.set_ylabel(f"{n:,} levels of {group}, {which}" if is_first else "")

@@ -58,7 +58,7 @@ def posterior_predictive_rates(fit: Fit, group: str | None = None, draws: int = 
     >>> figure.axes[0].get_ylabel(), figure.axes[1].get_xlabel()
     ('rate of use = Y', 'sd of rates between groups')
     """
-    posterior = require_posterior(fit, "posterior_predictive_rates")
+    posterior = require_posterior(fit, "posterior_predictive_rates", "ask predictive_check, which serves both")
     design = posterior.design
     if (design.freq != 1.0).any():
         raise FitError("rows that stand for several cannot be replicated one by one; give counts as cbind(s, f)")
@@ -68,14 +68,16 @@ def posterior_predictive_rates(fit: Fit, group: str | None = None, draws: int = 
     successes = posterior.posterior_predictive(seed, draws)
     replicated = rates(successes, design.response.trials, codes, len(levels))
     observed = rates(design.response.y[None], design.response.trials, codes, len(levels))[0]
-    figure, axes = new_canvas(1, 2, 3.6, width_ratios=[2.4, 1])
-    what = response_words(design).removeprefix("probability of ")
-    inside = _draw_rates(axes[0, 0], observed, replicated, levels, name)
-    axes[0, 0].set_ylabel(f"rate of {what}" if design.family.is_binary else f"mean {design.response.name}")
-    _draw_spread(axes[0, 1], observed, replicated)
+    figure, axes = new_canvas(1, 2, 3.6, width_ratios=[2.1, 1])
+    what = response_words(design).removeprefix("probability of ").removeprefix("expected ")
+    word = "rate" if design.family.is_binary else "mean"
+    inside = _draw_rates(axes[0, 0], observed, replicated, levels, name, word)
+    axes[0, 0].set_ylabel(f"rate of {what}" if word == "rate" else f"mean {what}")
+    _draw_spread(axes[0, 1], observed, replicated, word)
     headline(
         figure,
-        f"{name}: {inside} of {len(levels)} observed rates lie in the 90 % interval of {len(replicated)} replications",
+        f"{name}: {inside} of {len(levels)} observed {word}s lie in the 90 % interval of "
+        f"{counted(len(replicated), 'replication')}",
     )
     return figure
 
@@ -106,7 +108,7 @@ LABELLED_RATES = 30
 """With more groups than this their names do not fit below the axis."""
 
 
-def _draw_rates(ax: Axes, observed: Array, replicated: Array, levels: Sequence[str], name: str) -> int:
+def _draw_rates(ax: Axes, observed: Array, replicated: Array, levels: Sequence[str], name: str, word: str) -> int:
     """Draw groups in order of their observed rates; return how many lie in the 90 % interval."""
     order = np.argsort(observed, kind="stable")
     places = np.arange(len(order))
@@ -119,10 +121,10 @@ def _draw_rates(ax: Axes, observed: Array, replicated: Array, levels: Sequence[s
     ax.plot(places[~outside], seen[~outside], "o", color="black", markersize=2.8, label="observed")
     if outside.any():
         ax.plot(places[outside], seen[outside], "D", color=PALETTE[1], markersize=4, label="outside 90 %")
-    ax.set_xlabel(f"{counted(len(order), 'group')} of {name}, by observed rate")
+    ax.set_xlabel(f"{counted(len(order), 'group')} of {name}, by observed {word}")
     if len(order) <= LABELLED_RATES:
         ax.set_xticks(places, [levels[i] for i in order], rotation=90 if len(order) > 12 else 0)
-        ax.set_xlabel(f"{name}, by observed rate")
+        ax.set_xlabel(f"{name}, by observed {word}")
     else:
         ax.set_xticks([])
     ax.legend(
@@ -132,12 +134,12 @@ def _draw_rates(ax: Axes, observed: Array, replicated: Array, levels: Sequence[s
     return int((~outside).sum())
 
 
-def _draw_spread(ax: Axes, observed: Array, replicated: Array) -> None:
+def _draw_spread(ax: Axes, observed: Array, replicated: Array, word: str) -> None:
     """Draw the replicated standard deviations of the rates between groups, and the observed one."""
     spread, seen = replicated.std(axis=1, ddof=1), observed.std(ddof=1)
     ax.hist(spread, bins=20, color=PALETTE[5])
     ax.axvline(seen, color="black", linewidth=1.6)
     share = float((spread >= seen).mean())
     write_title(ax, f"line: observed, {seen:.3f}\n{100 * share:.0f} % of replications above")
-    ax.set_xlabel("sd of rates between groups")
+    ax.set_xlabel(f"sd of {word}s between groups")
     ax.set_ylabel("replications")

@@ -11,6 +11,7 @@ from bayesmlm.errors import DataError, among
 from bayesmlm.frames import complete_rows, select
 from bayesmlm.plots.canvas import counted, headline
 from bayesmlm.plots.curves import Curve, cells_of, coded, draw_curves, grid_along, there_are
+from bayesmlm.plots.smoother import lowess
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,49 +19,6 @@ if TYPE_CHECKING:
 
 
 Array = np.ndarray[Any, Any]
-
-
-def lowess(x: Array, y: Array, at: Array, span: float = 2.0 / 3.0) -> Array:
-    """Smooth y over x by local linear regression with tricube weights.
-
-    Without the robustness iterations, which would take the rarer of two outcomes for outliers.
-
-    Parameters
-    ----------
-    x, y : ndarray, shape (n,)
-    at : ndarray, shape (m,)
-        Where to evaluate.
-    span : float
-        Share of the points in each local regression.
-
-    Returns
-    -------
-    ndarray, shape (m,)
-
-    References
-    ----------
-    W. S. Cleveland (1979), Robust locally weighted regression and smoothing scatterplots, Journal of the American
-    Statistical Association 74, 829-836, section 2.
-
-    Examples
-    --------
-    >>> x = np.linspace(0.0, 1.0, 50)
-    >>> lowess(x, 1.0 + 2.0 * x, np.array([0.25, 0.5])).round(6).tolist()
-    [1.5, 2.0]
-    """
-    neighbours = int(np.clip(int(span * len(x) + 1e-7), min(2, len(x)), len(x)))
-    out = np.empty(len(at))
-    for i, centre in enumerate(at):
-        distance = np.abs(x - centre)
-        reach = np.partition(distance, neighbours - 1)[neighbours - 1]
-        # Where ties fill the neighbourhood the fit is their mean.
-        weight = np.clip(1.0 - (distance / reach) ** 3, 0.0, None) ** 3 if reach > 0 else (distance == 0).astype(float)
-        weight /= weight.sum()
-        mean_x, mean_y = weight @ x, weight @ y
-        spread = weight @ (x - mean_x) ** 2
-        slope = weight @ ((x - mean_x) * (y - mean_y)) / spread if spread > 1e-12 * reach**2 else 0.0
-        out[i] = mean_y + slope * (centre - mean_x)
-    return out
 
 
 def smoothed_proportions(
