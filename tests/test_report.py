@@ -1,15 +1,22 @@
 """The report as a browser would read it: self-contained, complete, escaped, and with numbers fit for people."""
 
 import base64
+import hashlib
 import re
 from html.parser import HTMLParser
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import bayesmlm as bm
-from bayesmlm.report.html import Entry, format_number, render
+from bayesmlm.report import Entry, render
+from bayesmlm.report.figures import figures, png
+from bayesmlm.report.numbers import format_interval, format_number
+from bayesmlm.report.pictures import Picture, pictures_of
+from bayesmlm.report.tables import Cell, Column, Part, table
 
 VOID = {"meta", "link", "img", "br"}
 NASTY = "<script>alert('x')</script> & \"quotes\""
@@ -44,29 +51,34 @@ class Page(HTMLParser):
         return " ".join(text for tags, text in self.texts if inside is None or inside in tags)
 
 
+def entry_of(*fits, note="", notes=()):
+    model = fits[0].model
+    return Entry(model.name, note, model.design.formula.text, fits, bm.side_by_side(*fits), list(notes))
+
+
 @pytest.fixture(scope="module")
 def entries():
-    data = bm.load_dataset("contraception")
-    models = [
-        bm.Model("use ~ urban", data, name="m_00"),
-        bm.Model("use ~ urban + (1 | district)", data, name="m <b>1</b>"),
-        bm.Model("use ~ age + urban + (1 | district)", data, name="m_02"),
+    data = bm.load_dataset("contraception").iloc[::4]
+    glm = bm.Model("use ~ urban", data, name="m_00")
+    one = bm.Model("use ~ urban + (1 | district)", data, name="m <b>1</b>")
+    two = bm.Model("use ~ age + urban + (1 | district)", data, name="m_02")
+    sampled = one.sample(draws=60, tune=120, chains=2)
+    return [
+        entry_of(glm.fit_ml(), note=NASTY, notes=[NASTY]),
+        entry_of(one.fit_ml(), sampled, note=NASTY, notes=[NASTY]),
+        entry_of(two.fit_map(), two.fit_gee(), note=NASTY, notes=[NASTY]),
     ]
-    out = []
-    for model in models:
-        ml = model.fit_ml()
-        posterior = model.sample(draws=60, tune=120, chains=2) if model.design.groups else None
-        fits = [fit for fit in (ml, posterior) if fit is not None]
-        verdict = posterior.diagnostics().verdict if posterior else ""
-        formula = model.design.formula.text
-        out.append(Entry(model.name, NASTY, formula, ml, posterior, bm.side_by_side(*fits), verdict, [NASTY]))
-    return out
 
 
 @pytest.fixture(scope="module")
-def tables(entries):
-    ladder = bm.anova(*(entry.ml for entry in entries))
-    # As of bm.compare; model names in the order of the ranks.
+def tables():
+    # As of bm.anova and bm.compare; model names in the order of the ranks.
+    ladder = pd.DataFrame(
+        {
+            "model": ["m_00", "m <b>1</b>"], "npar": [2, 3], "aic": [2468.74, 2427.61], "bic": [2479.9, 2444.3],
+            "loglik": [-1232.37, -1210.81], "chisq": [np.nan, 43.12], "df": [np.nan, 1], "p_value": [np.nan, 5e-11],
+        }
+    )  # fmt: skip
     loo = pd.DataFrame(
         {
             "model": ["m_02", "m <b>1</b>"], "rank": [0, 1], "elpd": [-1230.04, -1240.16], "se": [17.1, 16.9],
@@ -93,27 +105,76 @@ def test_tags_are_balanced_and_ids_unique(page):
     assert len(ids) == len(set(ids))
 
 
-def test_nothing_is_fetched(page, source):
+def test_nothing_is_fetched_and_the_policy_says_so(page, source):
     for url in [*page.attributes("src"), *page.attributes("href")]:
         assert url.startswith(("data:", "#")), url[:60]
-    assert not {"script", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
-    style = page.text(inside="style")
-    assert "url(" not in style
-    assert "@import" not in style
-    assert "//" not in re.sub(r"data:image/png;base64,[^\"]*", "", source)
+    assert not {"iframe", "object", "embed"} & {tag for tag, _ in page.tags}
+    policy = page.attributes("content", "meta")[-1]
+    for tag in ("style", "script"):
+        text = source.split(f"<{tag}>")[1].split(f"</{tag}>")[0]
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    # Neither attribute would pass the policy.
+    assert not [attrs for _, attrs in page.tags if "style" in attrs or any(name.startswith("on") for name in attrs)]
+
+
+def test_without_its_script_the_page_shows_everything(page):
+    assert not [attrs for _, attrs in page.tags if "hidden" in attrs]
+    assert "button" not in {tag for tag, _ in page.tags}
+
+
+def titles(page):
+    """Titles of figures by section."""
+    out, section = {}, ""
+    for tag, attrs in page.tags:
+        section = attrs["id"] if tag == "section" else section
+        if tag == "img":
+            out.setdefault(section, []).append(attrs["alt"].split(" of ")[0])
+    return out
+
+
+CHECKS = ["Predictive check", "Calibration", "Simulated residuals"]
+
+
+def test_each_model_has_the_figures_its_readings_admit(page):
+    assert titles(page) == {
+        "model-1": ["Estimates", "Predictions by urban", *CHECKS],
+        "model-2": [
+            "Estimates", "Predictions by urban", "Chains", "Posterior predictive check", *CHECKS[1:],
+            "Spread between groups", "Group effects", "Shrinkage",
+        ],
+        "model-3": ["Estimates", "Predictions along age", *CHECKS, "Group effects", "Shrinkage"],
+    }  # fmt: skip
+    text = page.text("li")
+    assert "group effects and shrinkage: the model has no groups." in text
+    assert text.count("Chains: there are no draws by NUTS.") == 2
 
 
 def test_every_figure_is_inline_with_a_text_for_those_who_cannot_see_it(page):
     images = [attrs for tag, attrs in page.tags if tag == "img"]
-    # Without groups the estimates only; else estimates, chains, predictive check and group effects.
-    assert len(images) == 1 + 4 + 4
     for attrs in images:
         head, data = attrs["src"].split(",", 1)
         assert head == "data:image/png;base64"
-        assert base64.b64decode(data, validate=True).startswith(b"\x89PNG")
+        image = Image.open(BytesIO(base64.b64decode(data, validate=True)))
+        assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+        assert image.width / image.height == pytest.approx(int(attrs["width"]) / int(attrs["height"]), rel=0.01)
         assert attrs["alt"]
-        assert int(attrs["width"]) > int(attrs["height"]) / 4 > 0
-    assert page.text(inside="figcaption").count("Posterior predictive check.") == 2
+    captions = page.text("figcaption")
+    assert captions.count("Posterior predictive check.") == 1
+    assert captions.count(".") >= 2 * len(images)
+
+
+def test_rare_colours_survive_the_palette():
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 3))
+    ax = figure.subplots()
+    ax.imshow(np.random.default_rng(1).random((60, 80)), cmap="gray")
+    ax.plot([10], [10], "s", color="#D55E00", markersize=5)
+    image = Image.open(BytesIO(png(figure)))
+    colours = np.asarray(image.convert("RGB")).reshape(-1, 3).astype(int)
+    assert np.abs(colours - [0xD5, 0x5E, 0x00]).max(axis=1).min() < 10
 
 
 def test_contents_lead_to_every_section(page):
@@ -130,32 +191,66 @@ def test_verdicts_come_first(source):
     assert source.index('id="comparisons"') < source.index('id="model-1"') < source.index('id="facts"')
 
 
-def test_every_model_is_there_with_verdict_notes_and_numbers(page, entries):
+def test_every_reading_has_its_verdict(page, source, entries):
+    top = source[source.index('id="verdicts"') : source.index('id="comparisons"')]
+    fits = [fit for entry in entries for fit in entry.fits]
+    sound = [fit.diagnostics().ok for fit in fits]
+    assert not all(sound)  # sixty draws are too few
+    assert top.count("✓ sound") == sum(sound)
+    assert top.count("! take care") == len(sound) - sum(sound)
+    text = page.text("p")
+    for fit in fits:
+        said = re.sub("^Take care[:.] ?", "", fit.diagnostics().verdict)
+        assert said[1:].removesuffix(".") in text
+    assert 'class="verdict care"' in top
+
+
+def test_every_model_is_there_in_words_and_numbers(page, entries):
     text = page.text()
     for entry in entries:
         assert entry.name in text
         assert entry.formula in text
-        assert entry.verdict.removeprefix("Take care: ") in text
+        for fit in entry.fits:
+            assert fit.summary() in page.text("pre")
     assert "A note on the ladder." in text
     assert "Every k̂ is fine." in text
+    for sentence in entries[1].fits[1].report(width=None).split("\n\n")[0].split(". "):
+        assert sentence in page.text("p")
     cells = [content for tags, content in page.texts if tags[-1:] == ("td",)]
     beta, se = entries[1].side_by_side.loc[1, ["ml_estimate", "ml_se"]]
     assert format_number(beta, error=se) in cells
-    assert format_number(entries[0].ml.loglik, decimals=2) in cells
+    ml = entries[1].fits[0].table()
+    row = ml[ml.term == "urban[Y]"].iloc[0]
+    assert format_interval(*np.exp(row[["estimate", "conf_low", "conf_high"]].to_numpy(dtype=float))) in cells
+    assert format_number(entries[1].fits[0].icc().iloc[0], decimals=3) in cells
+
+
+def test_quantities_of_the_population_are_no_neighbours_of_conditional_ones(page):
+    parts = [text for tags, text in page.texts if tags[-1:] == ("th",)]
+    assert parts.count("Fixed effects within a group") == parts.count("Fixed effects averaged over groups") == 1
+    assert "those of the other readings hold within a group: different quantities." in page.text("figcaption")
 
 
 def test_leading_models_are_named(page):
     text = page.text()
     assert "By leave-one-out prediction m_02 comes first; m <b>1</b>, the next, has an ELPD 10.1 lower" in text
     assert "with a standard error of 4.5" in text
-    assert "By AIC m_02 comes first" in text
+    assert "By AIC m <b>1</b> comes first" in text
+
+
+def test_all_models_stand_in_the_columns_of_one_table(page, source):
+    text = source[source.index("<span>All models</span>") :]
+    text = text[: text.index("</table>")]
+    assert re.findall(r'<th scope="col" class="number">([^<]*)', text)[0] == "m_00, ML"
+    assert "SD of Intercept | district" in text
+    assert "<table><caption><span>All models" in source  # rows of different kinds are not sorted
 
 
 def test_text_is_escaped(page, source):
-    assert source.count("<script") == 0
+    assert source.count("<script") == 1
     assert source.count("<b>1</b>") == 0
     assert page.text(inside="h1") == page.text(inside="title") == NASTY
-    assert page.text(inside="li").count(NASTY) == 6
+    assert page.text().count(NASTY) == 2 + 6 + 3  # heads, notes of models above and below, notes
     assert "2 & more" in page.text()
 
 
@@ -168,39 +263,72 @@ def test_numbers_are_right_aligned_with_a_real_minus(page):
     assert ".number" in page.text(inside="style")
 
 
+def test_cells_carry_what_they_are_sorted_by():
+    rows = [[Cell("< 0.001", 5e-11)], [Cell("∞", np.inf)], [Cell("−∞", -np.inf)], [Cell("", np.nan)], [Cell("words")]]
+    cells = [attrs for tag, attrs in Page(table("p", [Column("p")], [Part("", rows)])).tags if tag == "td"]
+    assert [attrs.get("data-value") for attrs in cells] == ["5e-11", "Infinity", "-Infinity", None, None]
+
+
 def test_tables_scroll_in_a_box_of_their_own(source):
     assert source.count("<table") == source.count('tabindex="0"><table')
 
 
-def test_a_run_without_posteriors_and_comparisons_has_a_report(entries):
-    first = entries[0]
-    page = Page(render("One", [first], None, [], None, [], {}))
+def test_a_run_without_posteriors_and_comparisons_has_a_report(entries, monkeypatch):
+    monkeypatch.setattr("bayesmlm.report.section.pictures_of", lambda entry: ([], []))
+    page = Page(render("One", entries[:1], None, [], None, [], {}))
     assert "comparisons" not in page.attributes("id")
     assert "facts" not in page.attributes("id")
-    assert "Maximum likelihood converged; there is no posterior." in page.text()
 
 
 def test_a_model_without_any_reading_has_its_section():
-    table = pd.DataFrame({"component": [], "group": [], "term": []})
-    page = Page(render("None", [Entry("empty", "", "y ~ x", None, None, table, "", [])], None, [], None, [], {}))
+    frame = pd.DataFrame({"component": [], "group": [], "term": []})
+    page = Page(render("None", [Entry("empty", "", "y ~ x", [], frame, [])], None, [], None, [], {}))
     assert "empty" in page.text(inside="h2")
     assert page.attributes("src") == []
 
 
-def test_a_figure_that_cannot_be_drawn_says_why(toy):
-    fit = bm.Model("y ~ x + (1 | g)", toy, freq="reps").sample(draws=20, tune=40, chains=2)
-    entry = Entry("weighted", "", "y ~ x + (1 | g)", None, fit, bm.side_by_side(fit), "Take care: short.", [])
-    page = Page(render("Frequencies", [entry], None, [], None, [], {}))
-    assert "Posterior predictive check: not drawn, because rows that stand for several" in page.text()
-    assert len(page.attributes("src")) == 3
+def test_what_cannot_be_drawn_says_why():
+    def refuse():
+        raise bm.FitError("this is why")
+
+    text = figures([Picture("Broken", "", refuse)], ["Left out: it says so."], "m")
+    assert "<li>Left out: it says so.</li><li>Broken: this is why.</li>" in text
+    assert "img" not in text
 
 
-def test_care_is_shown_as_care(source, entries):
-    for entry in entries[1:]:
-        word = "Sound" if entry.posterior.converged else "Take care"
-        kind = "sound" if entry.posterior.converged else "care"
-        assert f'<p class="verdict {kind}"><b>{word}.</b>' in source
-    assert "Take care: " not in source
+def test_what_cannot_be_said_says_why(toy, monkeypatch):
+    monkeypatch.setattr("bayesmlm.report.section.pictures_of", lambda entry: ([], []))
+    probit = bm.Model("y ~ x + (1 | g)", toy, link="probit", name="probit").fit_ml()
+    page = Page(render("Probit", [entry_of(probit)], None, [], None, [], {}))
+    assert "means nothing under the probit link" in page.text("p")
+
+
+def test_large_data_are_not_replicated(entries, monkeypatch):
+    monkeypatch.setattr("bayesmlm.report.pictures.REPLICATED_ROWS", 100)
+    pictures, missing = pictures_of(entries[1])
+    assert not set(CHECKS) & {picture.title for picture in pictures}
+    assert any(sentence.startswith("Checks by replicates: left out above 100 rows") for sentence in missing)
+
+
+def test_a_gee_alone_has_means_only(entries):
+    gee = entries[2].fits[1]
+    pictures, missing = pictures_of(entry_of(gee))
+    assert [picture.title for picture in pictures] == ["Estimates", "Predictions along age"]
+    assert any("neither a distribution of the answers nor effects of groups" in sentence for sentence in missing)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((1.0, np.nan, np.nan), "1"),
+        ((251.44, 236.33, 266.98), "251.4 [236.3, 267.0]"),
+        ((-0.5, -1.25, 0.25), "−0.50 [−1.25, 0.25]"),
+        ((2e7, 3.0, np.inf), "2e+07"),
+        ((2e7, 3.0, 1e14), "2e+07 [3, 1e+14]"),
+    ],
+)
+def test_format_interval(numbers, text):
+    assert format_interval(*numbers) == text
 
 
 @pytest.mark.parametrize(
