@@ -21,9 +21,19 @@ _HOMES = {
     "load_dataset": "datasets",
     "list_datasets": "datasets",
     "anova": "ladder",
+    "bayes_factor": "bayes.marginal.evidence",
+    "calibrate": "calibration.harness",
     "compare": "ranking",
     "drop1": "deletion",
+    "export": "exports",
+    "kfold": "cross_validation.folds",
+    "leave_one_group_out": "cross_validation.groups",
+    "loo": "cross_validation.rows",
+    "model_table": "model_columns",
+    "sample_many": "bayes.marginal.many",
     "side_by_side": "comparison",
+    "under_other_priors": "bayes.marginal.reweighting",
+    "why_differ": "differences",
     "BayesmlmError": "errors",
     "ComparisonError": "errors",
     "DataError": "errors",
@@ -37,7 +47,7 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 
-_ROOMS = ("effects",)
+_ROOMS = ("checks", "effects", "plots")
 """Packages whose functions are called by the name of the package: ``bm.effects.predictions(...)``."""
 
 
@@ -54,9 +64,15 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from bayesmlm.bayes.marginal.evidence import bayes_factor
+    from bayesmlm.bayes.marginal.many import sample_many
+    from bayesmlm.bayes.marginal.reweighting import under_other_priors
+    from bayesmlm.calibration import calibrate
     from bayesmlm.comparison import side_by_side
+    from bayesmlm.cross_validation import kfold, leave_one_group_out, loo
     from bayesmlm.datasets import list_datasets, load_dataset
     from bayesmlm.deletion import drop1
+    from bayesmlm.differences import why_differ
     from bayesmlm.errors import (
         BayesmlmError,
         ComparisonError,
@@ -67,9 +83,11 @@ if TYPE_CHECKING:
         PriorError,
         SpecError,
     )
+    from bayesmlm.exports import export
     from bayesmlm.fit import Fit
     from bayesmlm.ladder import anova
     from bayesmlm.model import Model
+    from bayesmlm.model_columns import model_table
     from bayesmlm.priors import Prior, parse_prior
     from bayesmlm.ranking import compare
     from bayesmlm.spec import Spec, dump_specs, load_specs

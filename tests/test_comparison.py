@@ -112,15 +112,6 @@ def test_aicc_needs_more_observations_than_parameters():
         fit.aicc  # noqa: B018
 
 
-def test_loo_is_arvizs_own(posterior):
-    import arviz as az
-
-    table = bm.compare(posterior)
-    loo = az.loo(posterior.to_arviz())
-    assert table.elpd[0] == pytest.approx(float(loo.elpd), rel=1e-12)
-    assert table.attrs["notes"]
-
-
 def test_what_cannot_be_compared_is_refused_in_words(ladder, posterior, data):
     with pytest.raises(bm.ComparisonError, match="urban is a posterior"):
         bm.anova(ladder["m_01"], posterior)

@@ -111,3 +111,13 @@ def test_counts_and_numbers_are_not_looked_at(toy):
     for family in ("poisson", "gaussian"):
         design, solution = fitted("count ~ x + (1 | g)", toy, family=family)
         assert runaway_terms(design, solution) == ordered_within(design, solution) == []
+
+
+def test_columns_that_almost_determine_each_other_do_not_separate(contraception):
+    # Far from zero age and its square are alike to nine digits, and their coefficients huge; their sums are not.
+    near, far = (
+        Model("use ~ age + I(age^2) + urban + (1 | district)", contraception.assign(age=contraception.age + shift))
+        for shift in (0.0, 1e5)
+    )
+    assert far.fit_ml().loglik == pytest.approx(near.fit_ml().loglik, abs=1e-6)
+    assert far.fit_ml().fixef()["urban[Y]"] == pytest.approx(near.fit_ml().fixef()["urban[Y]"], abs=1e-6)
