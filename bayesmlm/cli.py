@@ -71,8 +71,9 @@ def fit(
     style: Annotated[str, typer.Option(help="full or concise.")] = "full",
 ) -> None:
     """Fit one model to a file and print its summary."""
-    from bayesmlm.model import Model, read_table
+    from bayesmlm.model import Model
     from bayesmlm.settings import Equations, check_methods
+    from bayesmlm.sources import read_table
 
     check_methods((method,))
     asked = {"groups": groups, "corr": corr, "time": time, "scale": scale, "se": se, "flavour": flavour}

@@ -15,7 +15,8 @@ from bayesmlm.bars import quoted
 from bayesmlm.design import Design, build_design
 from bayesmlm.errors import DataError, FitError, among
 from bayesmlm.prior_rules import prior_rows
-from bayesmlm.spec import DataSource, Spec
+from bayesmlm.sources import read_source
+from bayesmlm.spec import Spec
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -30,54 +31,10 @@ if TYPE_CHECKING:
     from bayesmlm.gee.fit import GEEFit
     from bayesmlm.ml.fit import MAPFit, MLFit
 
-__all__ = ["SAMPLERS", "Model", "read_source"]
+__all__ = ["SAMPLERS", "Model"]
 
 SAMPLERS = ("nuts", "marginal", "auto")
 """Ways to the posterior."""
-
-
-def read_source(source: DataSource) -> pd.DataFrame:
-    """Read and prepare the data a spec file names.
-
-    Raises
-    ------
-    DataError
-        For a source that is neither a dataset nor a csv or parquet file.
-    """
-    from pathlib import Path
-
-    from bayesmlm.datasets import CATALOGUE, load_dataset
-    from bayesmlm.frames import prepare
-
-    if source.source in CATALOGUE:
-        data = load_dataset(source.source)
-    else:
-        path = Path(source.source)
-        if path.suffix not in (".csv", ".parquet"):
-            raise DataError(
-                f'the data source "{source.source}" is neither a csv or parquet file nor a dataset; '
-                f"{among(source.source, CATALOGUE)}"
-            )
-        data = read_table(path)
-    return prepare(data, source.levels, source.derive)
-
-
-def read_table(path: Any) -> pd.DataFrame:
-    """Read a csv or parquet file.
-
-    Raises
-    ------
-    DataError
-        For a file that is not there or cannot be read as a table.
-    """
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(path) if str(path).endswith(".parquet") else pd.read_csv(path)
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}") from None
-    except (ValueError, OSError, ImportError) as error:
-        raise DataError(f"{path} cannot be read as a table: {str(error).splitlines()[0]}") from None
 
 
 class Model:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayesmlm.errors import SpecError, among
-from bayesmlm.model import Model, read_source
+from bayesmlm.model import Model
 from bayesmlm.readings import WORDS, Outcome, is_kept, make, methods_of, named
 from bayesmlm.rundir import RunDirectory
 from bayesmlm.screen import Display, ladder_table, loo_table, rich_table, side_by_side_cells
 from bayesmlm.settings import POSTERIORS, check_methods
+from bayesmlm.sources import read_source
 from bayesmlm.spec import Spec, dump_specs, load_specs, title_of
 
 if TYPE_CHECKING:

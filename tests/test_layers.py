@@ -25,7 +25,7 @@ LEVELS = [
         "uniformity",
     },
     {"spec", "response", "model_matrix", "prior_rules", "scaling"},
-    {"grouping", "new_data", "observations"},
+    {"grouping", "new_data", "observations", "sources"},
     {"design", "compress"},
     {"tables", "estimands", "laplace", "partitions", "ratios"},
     {"facts", "residuals", "hypotheses", "likelihood_ratio", "prediction", "simulation", "standardising"},

@@ -87,6 +87,7 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
         timeout=SECONDS_PER_CELL,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,  # what is printed in one cell arrives in pieces, by the clock
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute()

@@ -14,7 +14,7 @@ from bayesmlm.tables import labels
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Diagnostics", "diagnose", "energy_fraction", "judge", "stuck_chains"]
+__all__ = ["Diagnostics", "diagnose", "energy_fraction", "judge", "quantity_names", "stuck_chains"]
 
 RHAT_LIMIT = 1.01
 ESS_LIMIT = 400.0
@@ -202,15 +202,15 @@ def diagnose(tree: xr.DataTree, names: list[str], columns: dict[str, Any], draws
     )
 
 
-def judge(design: Design, tree: xr.DataTree) -> Diagnostics:
-    """Diagnostics of a posterior's fixed effects, standard deviations and correlations."""
-    from bayesmlm.bayes.marginal.certificate import certify, is_weighted
-
-    names = [
+def quantity_names(design: Design) -> list[str]:
+    """What the diagnostics call the quantities of a table."""
+    return [
         term if component == "fixed" else f"{component} {group} {term}".replace("  ", " ")
         for component, group, term, _ in labels(design)
     ]
+
+
+def judge(design: Design, tree: xr.DataTree) -> Diagnostics:
+    """Diagnostics of the chains of a posterior's fixed effects, standard deviations and correlations."""
     draws = table_draws(design, tree)
-    if is_weighted(tree):
-        return certify(tree, names, draws)
-    return diagnose(tree, names, convergence(draws), draws)
+    return diagnose(tree, quantity_names(design), convergence(draws), draws)

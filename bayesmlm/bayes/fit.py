@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from bayesmlm.bayes.diagnostics import Diagnostics, judge
+from bayesmlm.bayes.diagnostics import Diagnostics
 from bayesmlm.bayes.draws import table_draws
-from bayesmlm.bayes.marginal.certificate import columns_of
+from bayesmlm.bayes.marginal.certificate import columns_of, judge_draws
 from bayesmlm.errors import FitError
 from bayesmlm.fit import (
     ESTIMANDS,
@@ -397,7 +397,7 @@ class BayesFit(Fit):
 
     def diagnostics(self) -> Diagnostics:
         """What the sampler's record says; ends in one verdict sentence."""
-        return judge(self.design, self.tree)
+        return judge_draws(self.design, self.tree)
 
     @property
     def converged(self) -> bool:

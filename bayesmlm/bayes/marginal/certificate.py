@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesmlm.bayes.diagnostics import Diagnostics
-from bayesmlm.bayes.draws import convergence
+from bayesmlm.bayes.diagnostics import Diagnostics, judge, quantity_names
+from bayesmlm.bayes.draws import convergence, table_draws
 from bayesmlm.bayes.marginal.pareto import effective_draws, fault, k_limit
+from bayesmlm.design import Design
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Certificate", "certify", "columns_of", "is_weighted"]
+__all__ = ["Certificate", "certify", "columns_of", "is_weighted", "judge_draws"]
 
 Array = np.ndarray[Any, Any]
 
@@ -94,3 +95,10 @@ def certify(tree: xr.DataTree, names: list[str], draws: Array) -> Certificate:
         draws=n, chains=int(draws.shape[0]), way=str(attrs["sampler"]), k_hat=float(attrs["pareto_k"]),
         k_limit=k_limit(n), ess=float(attrs["ess"]), seconds=float(attrs["sampling_seconds"]),
     )  # fmt: skip
+
+
+def judge_draws(design: Design, tree: xr.DataTree) -> Diagnostics:
+    """The certificate of a posterior of importance draws, the diagnostics of one of chains."""
+    if is_weighted(tree):
+        return certify(tree, quantity_names(design), table_draws(design, tree))
+    return judge(design, tree)
