@@ -65,8 +65,17 @@ def test_notebook_holds_nothing_of_the_machine(path):
 
 
 def outputs(notebook):
-    """How many outputs each cell has; what is said on the error stream (kernels are being compiled) aside."""
-    return [sum(out.get("name") != "stderr" for out in cell.outputs) for cell in code_cells(notebook)]
+    """What each cell shows: kinds of output, and whether it prints, which comes in pieces by the clock.
+
+    What is said on the error stream (kernels are being compiled) is left aside.
+    """
+    return [
+        [
+            [out.output_type for out in cell.outputs if out.output_type != "stream"],
+            any(out.get("name") == "stdout" for out in cell.outputs),
+        ]
+        for cell in code_cells(notebook)
+    ]
 
 
 @every_notebook
@@ -87,7 +96,6 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
         timeout=SECONDS_PER_CELL,
         kernel_name="python3",
         record_timing=False,
-        coalesce_streams=True,  # what is printed in one cell arrives in pieces, by the clock
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute()
