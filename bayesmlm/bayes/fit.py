@@ -10,24 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from bayesmlm.bayes.diagnostics import Diagnostics
-from bayesmlm.bayes.draws import table_draws
+from bayesmlm.bayes.draws import ParameterDraws, posterior_draws, summarised, table_draws
+from bayesmlm.bayes.hypothesis import hypothesis_table
 from bayesmlm.bayes.marginal.certificate import columns_of, judge_draws
+from bayesmlm.bayes.predictions import expected_under, linear_predictors, prediction_table
 from bayesmlm.errors import FitError
-from bayesmlm.fit import (
-    ESTIMANDS,
-    Fit,
-    check_kind,
-    check_level,
-    chosen_rows,
-    labelled,
-    labels,
-    prediction_rows,
-    ranef_labels,
-)
-from bayesmlm.hypotheses import Hypothesis, read_hypotheses, savage_dickey
+from bayesmlm.facts.unmaximised import Unmaximised
+from bayesmlm.fit import ESTIMANDS, Fit, check_level, chosen_rows, labelled, labels, prediction_rows, ranef_labels
 from bayesmlm.laplace import kernels
-from bayesmlm.prediction import averaged_under, distinct_rows
-from bayesmlm.priors import Prior
+from bayesmlm.prediction import distinct_rows
 from bayesmlm.simulation import Parameters, draw_responses
 
 if TYPE_CHECKING:
@@ -43,7 +34,7 @@ _MEANS = 1000
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class BayesFit(Fit):
+class BayesFit(Unmaximised, Fit):
     """A model's posterior.
 
     Attributes
@@ -72,44 +63,20 @@ class BayesFit(Fit):
         """Draws (chain, draw, quantity) in the order of the table."""
         return table_draws(self.design, self.tree, ranef)
 
-    def _linear_predictor(self, rows: Any, estimand: str, new_groups: str) -> tuple[Array, Array]:
-        """η per draw and row (S, m), and the variance of the effects that are integrated over."""
-        posterior, design = self.tree["posterior"], self.design
-        beta = posterior["beta"].to_numpy().reshape(-1, len(design.terms))
-        eta = rows.offset + beta @ rows.X.T
-        spread = np.zeros((len(beta), len(rows.X))) if estimand != "conditional" or any(
-            (codes < 0).any() for codes in rows.codes) else np.zeros((1, 1))  # fmt: skip
-        if estimand == "typical":
-            return eta, spread
-        for t, (group, label) in enumerate(zip(design.groups, design.group_labels, strict=True)):
-            k = len(group.terms)
-            z, codes = rows.z[t], rows.codes[t]
-            known = (codes >= 0) & (estimand == "conditional")
-            effects = posterior[f"ranef_{label}"].to_numpy().reshape(-1, group.n_levels, k)
-            if known.any():
-                for a in range(k):
-                    eta[:, known] += effects[:, codes[known], a] * z[known, a]
-            integrated = ~known & (new_groups != "zero" or estimand == "population")
-            if integrated.any():
-                sd = posterior[f"sd_{label}"].to_numpy().reshape(-1, k)
-                R = np.broadcast_to(np.eye(k), (len(sd), k, k)).copy()
-                if k > 1:
-                    cor = posterior[f"cor_{label}"].to_numpy().reshape(len(sd), -1)
-                    ia, ib = np.triu_indices(k, 1)
-                    R[:, ia, ib] = R[:, ib, ia] = cor
-                scaled = sd[:, None, :] * z[integrated]
-                spread[:, integrated] += np.einsum("sia,sab,sib->si", scaled, R, scaled)
-        return eta, spread
+    def _own_predictors(self) -> tuple[ParameterDraws, Array]:
+        """The draws, and η of the model's own rows under them, given the groups' own effects, (draws, n)."""
+        draws = posterior_draws(self.design, self.tree)
+        rows = prediction_rows(self.design, None, "conditional", "zero")
+        return draws, linear_predictors(draws, rows, "conditional", "zero")[0]
 
     def log_likelihood(self) -> Array:
         """Pointwise log-likelihood given the groups' own effects, (chain, draw, n), frequencies not multiplied."""
         design = self.design
-        rows = prediction_rows(design, None, "conditional", "zero")
-        eta, _ = self._linear_predictor(rows, "conditional", "zero")
+        draws, eta = self._own_predictors()
         response, poisson = design.response, design.family.name == "poisson"
         sizes = self.tree["posterior"].sizes
         if design.family.name == "gaussian":
-            sd = self._sigma()[:, None] / np.sqrt(design.weights)
+            sd = draws.sigma[:, None] / np.sqrt(design.weights)
             values = -0.5 * ((response.y - eta) / sd) ** 2 - np.log(sd) - 0.5 * np.log(2.0 * np.pi)
             return values.reshape(sizes["chain"], sizes["draw"], -1)
         trials = np.ones_like(response.y) if poisson else response.trials
@@ -118,13 +85,6 @@ class BayesFit(Fit):
             design.family.link.code, response.y * design.weights, trials * design.weights, eta, constant
         )
         return values.reshape(sizes["chain"], sizes["draw"], -1)
-
-    def _sigma(self) -> Array:
-        """Draws of the residual standard deviation, (draws,); NaN where there is none."""
-        posterior = self.tree["posterior"]
-        if "sigma" in posterior:
-            return np.asarray(posterior["sigma"].to_numpy().ravel())
-        return np.full(posterior.sizes["chain"] * posterior.sizes["draw"], np.nan)
 
     def thinned(self, draws: int) -> BayesFit:
         """The fit with as few evenly spread draws of each chain as make up ``draws``, its other groups left out."""
@@ -145,10 +105,8 @@ class BayesFit(Fit):
             How many posterior draws to use, evenly spread over the chains; all without it.
         """
         rng, design = np.random.default_rng(seed), self.design
-        rows = prediction_rows(design, None, "conditional", "zero")
-        few = self if draws is None else self.thinned(draws)
-        eta, _ = few._linear_predictor(rows, "conditional", "zero")
-        sigma = few._sigma()
+        few, eta = (self if draws is None else self.thinned(draws))._own_predictors()
+        sigma = few.sigma
         if draws is not None and draws < len(eta):
             chosen = np.linspace(0, len(eta) - 1, draws).astype(int)
             eta, sigma = eta[chosen], sigma[chosen]
@@ -160,26 +118,10 @@ class BayesFit(Fit):
         )
 
     def _parameters(self, seed: int) -> Iterable[Parameters]:
-        posterior, design = self.tree["posterior"], self.design
-        beta = posterior["beta"].to_numpy().reshape(-1, len(design.terms))
-        factors, effects = [], []
-        for group, label in zip(design.groups, design.group_labels, strict=True):
-            k = len(group.terms)
-            sd = posterior[f"sd_{label}"].to_numpy().reshape(-1, k)
-            R = np.broadcast_to(np.eye(k), (len(sd), k, k)).copy()
-            if k > 1:
-                ia, ib = np.triu_indices(k, 1)
-                cor = posterior[f"cor_{label}"].to_numpy().reshape(len(sd), -1)
-                R[:, ia, ib] = R[:, ib, ia] = cor
-            # A draw may sit so near a correlation of ±1 that rounding makes R indefinite.
-            values, vectors = np.linalg.eigh(R)
-            factors.append(sd[:, :, None] * vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
-            effects.append(posterior[f"ranef_{label}"].to_numpy().reshape(-1, group.n_levels, k))
-        sigma = self._sigma()
-        for s in cycle(np.random.default_rng(seed).permutation(len(beta)).tolist()):
-            yield Parameters(
-                beta[s], tuple(part[s] for part in factors), float(sigma[s]), tuple(part[s] for part in effects)
-            )
+        draws = posterior_draws(self.design, self.tree)
+        for s in cycle(np.random.default_rng(seed).permutation(len(draws)).tolist()):
+            one = draws.chosen(s)
+            yield Parameters(one.beta, one.factors, float(one.sigma), one.effects)
 
     def _again(self, model: Any) -> Self:
         sizes, attrs = self.tree["posterior"].sizes, self.tree.attrs
@@ -223,19 +165,11 @@ class BayesFit(Fit):
         _refuse_df(df)
         draws = self._draws(ranef)
         flat = draws.reshape(-1, draws.shape[2])
-        low, high = np.quantile(flat, [0.5 - level / 2, 0.5 + level / 2], axis=0)
         rows = labels(self.design) + (ranef_labels(self.design) if ranef else [])
-        out = labelled(
-            rows,
-            {
-                "estimate": flat.mean(axis=0),
-                "std_error": flat.std(axis=0, ddof=min(1, len(flat) - 1)),
-                "conf_low": low,
-                "conf_high": high,
-                **columns_of(self.tree, draws),
-            },
+        out = labelled(rows, {**summarised(flat, level), **columns_of(self.tree, draws)})
+        out.attrs.update(
+            interval=f"{100 * level:g}% equal-tailed", estimand=ESTIMANDS["conditional"], engine=self.engine
         )
-        out.attrs.update(interval=f"{level:.0%} equal-tailed", estimand=ESTIMANDS["conditional"], engine=self.engine)
         return out
 
     def confint(
@@ -273,23 +207,16 @@ class BayesFit(Fit):
     def _combined(self, T: Array, level: float, df: str | None) -> tuple[Array, Array, Array, Array]:
         _refuse_df(df)
         draws = self._values()[:, : len(self.design.terms)] @ T.T
-        low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-        return draws.mean(axis=0), draws.std(axis=0, ddof=min(1, len(draws) - 1)), low, high
+        estimate, error, low, high = summarised(draws, level).values()
+        return estimate, error, low, high
 
     def _means(self, estimand: str) -> Array:
         sizes = self.tree["posterior"].sizes
         few = self.thinned(_MEANS) if sizes["chain"] * sizes["draw"] > _MEANS else self
         rows = prediction_rows(self.design, None, estimand, "population")
         once, places = distinct_rows(rows, estimand)
-        return few._averaged(*few._linear_predictor(once, estimand, "population"))[:, places]
-
-    def _averaged(self, eta: Array, spread: Array) -> Array:
-        """Means of rows under every draw, group effects that are not known averaged over."""
-        means = self.design.family.link.inverse(eta)
-        of = np.flatnonzero(np.broadcast_to(spread.any(axis=0), eta.shape[1]))
-        if len(of):
-            means[:, of] = averaged_under(eta[:, of], spread[:, of], self.design.family.link)
-        return means
+        draws = posterior_draws(self.design, few.tree)
+        return expected_under(draws, once, estimand, "population", self.design.family.link)[:, places]
 
     def hypothesis(
         self, hypotheses: str | Sequence[str], level: float = 0.95, joint: bool = False, df: str | None = None
@@ -329,70 +256,18 @@ class BayesFit(Fit):
         >>> fit.hypothesis("urban[Y] > 0").probability[0]
         np.float64(1.0)
         """
-        import pandas as pd
-
-        check_level(level)
         _refuse_df(df)
-        read = read_hypotheses(hypotheses, labels(self.design))
-        draws = self._values()
-        sides = np.array([draws @ h.weights + h.constant for h in read])
-        if joint:
-            for h in read:
-                if h.sign == 0:
-                    raise FitError(f'"{h.text}" is one point, which has no probability: a joint one is of > and <')
-            share = float(np.all([side * h.sign > 0.0 for side, h in zip(sides, read, strict=True)], axis=0).mean())
-            both = ", ".join(h.text for h in read)
-            return pd.DataFrame([{"hypothesis": both, "probability": share, "evidence_ratio": _odds(share)}])
-        notes, shares, ratios = [], [], []
-        for side, h in zip(sides, read, strict=True):
-            if h.sign:
-                shares.append(float((side * h.sign > 0.0).mean()))
-                ratios.append(_odds(shares[-1]))
-                continue
-            density = self._prior_density(h)
-            if density is None:
-                notes.append(f"{h.text}: no evidence ratio, the prior's density there is not known in closed form.")
-            ratio = np.nan if density is None else savage_dickey(side, density)
-            ratios.append(ratio)
-            shares.append(ratio / (1.0 + ratio))
-        low, high = np.quantile(sides, [0.5 - level / 2, 0.5 + level / 2], axis=1)
-        out = pd.DataFrame(
-            {
-                "hypothesis": [h.text for h in read],
-                "estimate": sides.mean(axis=1),
-                "std_error": sides.std(axis=1, ddof=min(1, sides.shape[1] - 1)),
-                "conf_low": low,
-                "conf_high": high,
-                "probability": shares,
-                "evidence_ratio": ratios,
-            }
-        )
-        out.attrs.update(interval=f"{level:.0%} equal-tailed", notes=notes)
-        return out
-
-    def _prior_density(self, hypothesis: Hypothesis) -> float | None:
-        """Prior density of the hypothesis' left side minus its right one at 0; None where it is not elementary."""
-        design = self.design
-        used = np.flatnonzero(hypothesis.weights)
-        # The intercept's prior is at the means of the predictors, and there ties it to their coefficients.
-        if used[-1] >= len(design.terms) or (design.scaling.intercept in used and len(design.terms) > 1):
-            return None
-        priors, weights = [design.priors.fixed[j] for j in used], hypothesis.weights[used]
-        if len(used) == 1 and priors[0].distribution != "flat":
-            at = -hypothesis.constant / weights[0]
-            return float(np.exp(priors[0].log_density(at)[0]) / abs(weights[0]))
-        if any(prior.distribution != "normal" for prior in priors):
-            return None
-        mean = sum(w * prior["mean"] for w, prior in zip(weights, priors, strict=True)) + hypothesis.constant
-        sd = float(np.linalg.norm([w * prior["sd"] for w, prior in zip(weights, priors, strict=True)]))
-        return float(np.exp(Prior("normal", (mean, sd)).log_density(0.0)[0]))
+        return hypothesis_table(self, hypotheses, level, joint)
 
     def vcov(self) -> pd.DataFrame:
         """Posterior covariance of the fixed effects, term × term."""
         import pandas as pd
 
         terms = list(self.design.terms)
-        beta = self.tree["posterior"]["beta"].to_numpy().reshape(-1, len(terms))
+        beta = self.tree["posterior"]["beta"].to_numpy()
+        beta = beta.reshape(beta.shape[0] * beta.shape[1], len(terms))
+        if len(beta) < 2:
+            raise FitError("a covariance takes two draws or more, and there is one: sample more")
         return pd.DataFrame(np.atleast_2d(np.cov(beta.T)), index=terms, columns=terms)
 
     def diagnostics(self) -> Diagnostics:
@@ -434,66 +309,17 @@ class BayesFit(Fit):
         DataError, FitError
             For new data that do not fit, or an estimand that does not exist.
         """
-        import pandas as pd
-
-        check_level(level)
-        check_kind(kind)
-        rows, places = distinct_rows(prediction_rows(self.design, newdata, estimand, new_groups), estimand)
-        eta, spread = self._linear_predictor(rows, estimand, new_groups)
-        if kind == "link":
-            # A new group's own deviation belongs to its linear predictor.
-            noise = np.random.default_rng(0).standard_normal(eta.shape) if spread.any() else 0.0
-            values = eta + np.sqrt(spread) * noise
-        else:
-            values = self._averaged(eta, spread)
-        low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-        out = pd.DataFrame(
-            {
-                "estimate": values.mean(axis=0),
-                "std_error": values.std(axis=0, ddof=min(1, len(values) - 1)),
-                "conf_low": low,
-                "conf_high": high,
-            }
-        )
-        out = out.iloc[places].set_axis(self._index(newdata))
-        out.attrs.update(estimand=ESTIMANDS[estimand], interval=f"{level:.0%} equal-tailed", kind=kind)
-        return out
+        return prediction_table(self, newdata, kind, estimand, new_groups, level)
 
     # what a posterior does not have ---------------------------------------------------------------------------
 
-    def _instead(self, asked: str, instead: str) -> FitError:
+    def _no_maximum(self, asked: str) -> FitError:
+        instead = 'bm.compare(..., by="loo")'
+        if asked == "log-likelihood":
+            asked, instead = "maximised log-likelihood", f"{instead} or fit.log_likelihood()"
         return FitError(f"a posterior has no {asked}; use {instead}")
-
-    @property
-    def loglik(self) -> float:
-        """Not a property of a posterior: raises, naming what to use."""
-        raise self._instead("maximised log-likelihood", 'bm.compare(..., by="loo") or fit.log_likelihood()')
-
-    @property
-    def aic(self) -> float:
-        """Not a property of a posterior: raises, naming what to use."""
-        raise self._instead("AIC", 'bm.compare(..., by="loo")')
-
-    @property
-    def aicc(self) -> float:
-        """Not a property of a posterior: raises, naming what to use."""
-        raise self._instead("AICc", 'bm.compare(..., by="loo")')
-
-    @property
-    def bic(self) -> float:
-        """Not a property of a posterior: raises, naming what to use."""
-        raise self._instead("BIC", 'bm.compare(..., by="loo")')
-
-    @property
-    def deviance(self) -> float:
-        """Not a property of a posterior: raises, naming what to use."""
-        raise self._instead("deviance", 'bm.compare(..., by="loo")')
 
 
 def _refuse_df(df: str | None) -> None:
     if df is not None:
         raise FitError("a posterior has no degrees of freedom: its limits are quantiles of its draws")
-
-
-def _odds(probability: float) -> float:
-    return probability / (1.0 - probability) if probability < 1.0 else np.inf

@@ -9,7 +9,6 @@ notice a method that returns the prior (Modrák et al., 2023).
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +18,9 @@ import numpy as np
 from bayesmlm.arguments import check_count
 from bayesmlm.calibration.result import Calibration
 from bayesmlm.design import Design
-from bayesmlm.errors import BayesmlmError, FitError, among
+from bayesmlm.errors import FitError, among
 from bayesmlm.model import SAMPLERS, Model
-from bayesmlm.parallel import in_processes, patience
+from bayesmlm.replicates import Progress, replicates
 from bayesmlm.simulation import check_seed
 from bayesmlm.spec import Spec
 from bayesmlm.tables import labels
@@ -29,8 +28,6 @@ from bayesmlm.tables import labels
 __all__ = ["calibrate"]
 
 Array = np.ndarray[Any, Any]
-Progress = Callable[[int, int], None]
-"""Called with the replicates done and in all."""
 Method = Callable[[Model, int], Any]
 """Takes a model and a seed, gives a posterior."""
 
@@ -141,21 +138,8 @@ def calibrate(
     truth = {str(name): values.to_numpy()[0] for name, values in tree["prior"].to_dataset().data_vars.items()}
     responses = tree["prior_predictive"][model.design.response.variable].to_numpy()[0]
     task = _Task(model, truth, responses, method, draws, seed)
-    size = max(1, min(10, n // (4 * workers)))
-    parts = [range(at, min(at + size, n)) for at in range(0, n, size)]
-    done = 0
-    with patience("calibration", n) as advance:
-
-        def finished(part: range) -> None:
-            nonlocal done
-            done += len(part)
-            advance(done) if progress is None else progress(done, n)
-
-        out = [one for part in in_processes(_replicates, task, parts, workers, finished) for one in part]
-    failures = Counter(one for one in out if isinstance(one, str))
-    fitted = [one for one in out if not isinstance(one, str)]
-    if not fitted:
-        raise FitError(f"none of the {n} replicates could be fitted: {failures.most_common(1)[0][0]}")
+    made, failures = replicates("calibration", _replicate, task, n, 10, workers, progress)
+    fitted = [one for one in made if one is not None]
     return Calibration(
         name=model.name,
         formula=model.design.formula.text,
@@ -166,7 +150,7 @@ def calibrate(
         draws=draws,
         least_ess=min(one.ess for one in fitted),
         longer=sum(one.times > 1 for one in fitted),
-        failures=dict(failures.most_common()),
+        failures=failures,
         seed=seed,
         seconds=time.perf_counter() - began,
     )
@@ -202,18 +186,15 @@ def _prior_words(model: Model) -> tuple[str, ...]:
     )
 
 
-def _replicates(task: _Task) -> Callable[[range], list[_Replicate | str]]:
-    """Make replicates by their numbers: ranks, or why there are none."""
+def _replicate(task: _Task) -> Callable[[int], _Replicate]:
+    """Make a replicate by its number."""
 
-    def one(replicate: int) -> _Replicate | str:
-        try:
-            model = task.model.with_response(task.responses[replicate])
-            truth = {name: values[replicate] for name, values in task.truth.items()}
-            return _ranked(task, model, truth, replicate)
-        except (BayesmlmError, np.linalg.LinAlgError, ArithmeticError) as error:
-            return str(error).split(";")[0]
+    def one(replicate: int) -> _Replicate:
+        model = task.model.with_response(task.responses[replicate])
+        truth = {name: values[replicate] for name, values in task.truth.items()}
+        return _ranked(task, model, truth, replicate)
 
-    return lambda part: [one(replicate) for replicate in part]
+    return one
 
 
 def _ranked(task: _Task, model: Model, truth: dict[str, Array], replicate: int) -> _Replicate:

@@ -6,65 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesmlm.bayes.prior_density import log_priors
 from bayesmlm.comparable import check_fits
-from bayesmlm.cross_validation.draws import correlation_matrices
-from bayesmlm.design import Design
 from bayesmlm.errors import FitError
-from bayesmlm.priors import Prior
 from bayesmlm.tables import labelled, labels
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["log_priors", "prior_sensitivity"]
+__all__ = ["prior_sensitivity"]
 
 Array = np.ndarray[Any, Any]
 
 SENSITIVE = 0.05
 """Sensitivity from which a posterior is said to follow what was scaled (Kallioinen et al., 2024)."""
-
-
-def log_priors(design: Design, tree: Any) -> dict[str, Array]:
-    """Log-density of every prior at every draw: ``fixed``, ``sd``, ``cor``, ``sigma``, each (chain, draw, quantities).
-
-    On the user's scale; the intercept's at the means of the predictors, where its prior is.  The distribution of the
-    group effects is part of the model, not a prior that was chosen, and is left out.
-
-    Parameters
-    ----------
-    design : Design
-    tree : xarray.DataTree
-        With a group ``posterior``.
-    """
-    posterior, priors, scaling = tree["posterior"], design.priors, design.scaling
-    beta = posterior["beta"].to_numpy().copy()
-    if scaling.intercept >= 0:
-        beta[..., scaling.intercept] += beta @ scaling.means
-    out = {"fixed": _each(priors.fixed, beta)} if design.terms else {}
-    sds, correlations = [], []
-    for group, label, own, correlation in zip(
-        design.groups, design.group_labels, priors.sd, priors.correlation, strict=True
-    ):
-        sds.append(_each(own, posterior[f"sd_{label}"].to_numpy()))
-        if correlation is not None:
-            R = correlation_matrices(posterior[f"cor_{label}"].to_numpy(), len(group.terms))
-            # LKJ: |R|^(η − 1), its constant left out.
-            correlations.append((correlation["eta"] - 1.0) * np.linalg.slogdet(R)[1][..., None])
-    if sds:
-        out["sd"] = np.concatenate(sds, axis=2)
-    if correlations:
-        out["cor"] = np.concatenate(correlations, axis=2)
-    if priors.sigma is not None:
-        out["sigma"] = _each((priors.sigma,), posterior["sigma"].to_numpy()[..., None])
-    return out
-
-
-def _each(priors: tuple[Prior, ...], values: Array) -> Array:
-    """Log-densities of the quantities along the last axis."""
-    columns = []
-    for prior, column in zip(priors, np.moveaxis(values, -1, 0), strict=True):
-        columns.append(np.array([prior.log_density(value)[0] for value in column.ravel()]).reshape(column.shape))
-    return np.stack(columns, axis=-1)
 
 
 def prior_sensitivity(fit: Any) -> pd.DataFrame:
@@ -112,7 +67,7 @@ def prior_sensitivity(fit: Any) -> pd.DataFrame:
         raise FitError(f"{fit.name} has no draws, which is what power-scaling reweights: sample the model")
     design = fit.design
     draws = fit._draws(False)
-    parts = log_priors(design, fit.tree)
+    parts = log_priors(design, design.priors, fit.tree)
     likelihood = fit.log_likelihood() * design.freq
     dims = ("chain", "draw")
     coords = {dim: np.arange(size) for dim, size in zip(dims, draws.shape, strict=False)}

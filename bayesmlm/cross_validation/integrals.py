@@ -11,21 +11,16 @@ The kernels of :mod:`bayesmlm.laplace.agq` sum over groups and differentiate; th
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numba import njit
 
 from bayesmlm.laplace.kernels import point, point_product
-from bayesmlm.laplace.pls import backward, cholesky_in_place, forward
+from bayesmlm.laplace.newton import find_mode
+from bayesmlm.laplace.pls import backward
 from bayesmlm.laplace.preload import INNER
 
-__all__ = ["find_mode", "integrate_groups", "log_integral", "log_sum", "newton_step", "spherical", "sum_rows"]
-
-Array = np.ndarray[Any, Any]
-
-STEPS = 200
-"""Newton steps at most; a concave function needs five."""
+__all__ = ["integrate_groups", "log_integral", "log_sum", "spherical", "sum_rows"]
 
 
 @njit(**INNER)
@@ -56,64 +51,6 @@ def _log_density(link, lo, hi, y, trials, fixed, m, u):  # type: ignore[no-untyp
 
 
 @njit(**INNER)
-def newton_step(H, grad, step, u, last, first):  # type: ignore[no-untyped-def]
-    """Step towards a maximum, in place; the decrement, or the last one where a step was halved, or NaN.
-
-    In: H (lower) and the gradient at u.  Out: H its factor.  A step that does not shorten the next one, in the metric
-    of H, is halved.
-    """
-    k = len(u)
-    decrement = math.nan
-    if cholesky_in_place(H):
-        forward(H, grad)
-        decrement = 0.0
-        for a in range(k):
-            decrement += grad[a] * grad[a]
-        backward(H, grad)
-    if not first and not decrement < last and not decrement < 1e-12:
-        largest = 0.0
-        for a in range(k):
-            step[a] *= 0.5
-            u[a] -= step[a]
-            largest = max(largest, abs(step[a]))
-        return math.nan if largest < 1e-14 else last
-    for a in range(k):
-        step[a] = grad[a]
-        u[a] += step[a]
-    return decrement
-
-
-@njit(**INNER)
-def find_mode(link, lo, hi, y, trials, fixed, m, u, H, grad, step):  # type: ignore[no-untyped-def]
-    """Newton's method for û, in place, H its factor a step before; whether it was found."""
-    k, last = len(u), math.inf
-    for iteration in range(STEPS):
-        for a in range(k):
-            grad[a] = -u[a]
-            for b in range(a):
-                H[a, b] = 0.0
-            H[a, a] = 1.0
-        for i in range(lo, hi):
-            eta = fixed[i]
-            for a in range(k):
-                eta += m[i, a] * u[a]
-            _, s, w, _ = point(link, y[i], trials[i], eta)
-            for a in range(k):
-                grad[a] += m[i, a] * s
-                wm = w * m[i, a]
-                for b in range(a + 1):
-                    H[a, b] += wm * m[i, b]
-        decrement = newton_step(H, grad, step, u, last, iteration == 0)
-        if not math.isfinite(decrement):
-            return False
-        # The next step would be of the order of this one's square.
-        if decrement != last and decrement < 1e-10:
-            return True
-        last = decrement
-    return False
-
-
-@njit(**INNER)
 def log_sum(terms):  # type: ignore[no-untyped-def]
     top, total = -math.inf, 0.0
     for term in terms:
@@ -129,7 +66,7 @@ def log_integral(  # type: ignore[no-untyped-def]
 ):
     """log L_g of one group; out: u its mode.  NaN where that was not found."""
     k = len(u)
-    if not find_mode(link, lo, hi, y, trials, fixed, m, u, H, grad, step):
+    if not find_mode(link, lo, hi, y, trials, fixed, m[lo:hi], u, H, grad, step):
         return math.nan
     for j in range(len(nodes)):
         for a in range(k):

@@ -9,9 +9,9 @@ import numpy as np
 
 from bayesmlm.bayes.coordinates import Coordinates, spiral
 from bayesmlm.bayes.kernel import build_kernel
-from bayesmlm.cross_validation.draws import correlation_matrices
 from bayesmlm.design import Design
 from bayesmlm.laplace import kernels
+from bayesmlm.laplace.covariance import correlation_matrices
 
 __all__ = ["coordinates_from", "matched"]
 

@@ -13,8 +13,9 @@ import math
 import numpy as np
 from numba import njit
 
-from bayesmlm.cross_validation.integrals import STEPS, find_mode, log_integral, log_sum, newton_step, spherical
+from bayesmlm.cross_validation.integrals import log_integral, log_sum, spherical
 from bayesmlm.laplace.kernels import point
+from bayesmlm.laplace.newton import STEPS, find_mode, newton_step
 from bayesmlm.laplace.pls import backward, cholesky_in_place, forward
 from bayesmlm.laplace.preload import INNER
 
@@ -35,7 +36,7 @@ def _profile(  # type: ignore[no-untyped-def]
     for g in range(first, last):
         lo, hi = starts[g], starts[g + 1]
         _shift(lo, hi, fixed, m_outer, v, shifted)
-        if not find_mode(link, lo, hi, y, trials, shifted, m_inner, u[g], H_inner, g_inner, step):
+        if not find_mode(link, lo, hi, y, trials, shifted, m_inner[lo:hi], u[g], H_inner, g_inner, step):
             return False
         B[:] = 0.0
         for a in range(k):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesmlm.cross_validation.draws import ParameterDraws
+from bayesmlm.bayes.draws import ParameterDraws
 from bayesmlm.cross_validation.gaussian import integrate_gaussian
 from bayesmlm.cross_validation.integrals import integrate_groups, sum_rows
 from bayesmlm.cross_validation.nested import integrate_nested

@@ -69,7 +69,7 @@ def answer(
         index=list(names),
     )
     how = "equal-tailed" if sampled else f"percentiles of {len(values)} parametric bootstrap replicates"
-    table.attrs.update(attrs, interval=f"{level:.0%} {how}")
+    table.attrs.update(attrs, interval=f"{100 * level:g}% {how}")
     return table
 
 

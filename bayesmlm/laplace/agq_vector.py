@@ -23,7 +23,8 @@ import numpy as np
 from numba import njit
 
 from bayesmlm.laplace.agq import gauss_hermite
-from bayesmlm.laplace.kernels import point_product, score_information
+from bayesmlm.laplace.kernels import point_product
+from bayesmlm.laplace.newton import find_mode
 from bayesmlm.laplace.pls import backward, cholesky_in_place, forward
 from bayesmlm.laplace.preload import INNER
 
@@ -44,58 +45,6 @@ def product_rule(points: int, k: int) -> tuple[Array, Array]:
     nodes, log_weights = gauss_hermite(points)
     grid = list(product(range(points), repeat=k))
     return np.array([nodes[list(j)] for j in grid]), np.array([log_weights[list(j)].sum() for j in grid])
-
-
-@njit(**INNER)
-def _find_mode(link, lo, hi, y, trials, fixed, m, u, H, grad, step):  # type: ignore[no-untyped-def]
-    """Newton's method for one group's û, in place; whether it was found.
-
-    A step that does not shorten the next one, in the metric of H, is halved.
-    """
-    k = len(u)
-    last = np.inf
-    for iteration in range(200):
-        for a in range(k):
-            grad[a] = -u[a]
-            for b in range(a):
-                H[a, b] = 0.0
-            H[a, a] = 1.0
-        for i in range(hi - lo):
-            eta = fixed[lo + i]
-            for a in range(k):
-                eta += m[i, a] * u[a]
-            s, w = score_information(link, y[lo + i], trials[lo + i], eta)
-            for a in range(k):
-                grad[a] += m[i, a] * s
-                wm = w * m[i, a]
-                for b in range(a + 1):
-                    H[a, b] += wm * m[i, b]
-        decrement = np.nan
-        if cholesky_in_place(H):
-            forward(H, grad)
-            decrement = 0.0
-            for a in range(k):
-                decrement += grad[a] * grad[a]
-            backward(H, grad)
-        if iteration > 0 and not decrement < last and not decrement < 1e-12:
-            largest = 0.0
-            for a in range(k):
-                step[a] *= 0.5
-                u[a] -= step[a]
-                largest = max(largest, abs(step[a]))
-            if largest < 1e-14:
-                return False
-            continue
-        if not math.isfinite(decrement):
-            return False
-        last = decrement
-        for a in range(k):
-            step[a] = grad[a]
-            u[a] += step[a]
-        # The next step would be of the order of this one's square.
-        if decrement < 1e-10:
-            return True
-    return False
 
 
 @njit(**INNER)
@@ -277,7 +226,7 @@ def integrate_vector(  # type: ignore[no-untyped-def]
                 for a in range(b, k):
                     value += lam[a, b] * z[lo + i, a]
                 m[i, b] = value
-        found = _find_mode(link, lo, hi, y, trials, fixed, m, u, H, one, two) and found
+        found = find_mode(link, lo, hi, y, trials, fixed, m, u, H, one, two) and found
         L = roots[g]
         f = _at_mode(link, lo, hi, y, trials, fixed, m, u, L, inverse, coefficient, info, slope)
         for a in range(k):

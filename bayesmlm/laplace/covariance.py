@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["factors", "pack", "sd_cor", "sd_cor_jacobian", "theta_size"]
+__all__ = ["correlation_matrices", "effect_factors", "factors", "pack", "sd_cor", "sd_cor_jacobian", "theta_size"]
 
 Array = np.ndarray[Any, Any]
 
@@ -64,6 +64,37 @@ def sd_cor(lam: Array) -> tuple[Array, Array]:
     with np.errstate(invalid="ignore", divide="ignore"):
         cor = (sigma / np.outer(sd, sd))[upper]
     return sd, cor
+
+
+def correlation_matrices(cor: Array, k: int) -> Array:
+    """Matrices (..., k, k) of the correlations (..., k (k − 1) / 2) above their diagonals.
+
+    Examples
+    --------
+    >>> correlation_matrices(np.array([0.1, 0.2, 0.3]), 3)[0].tolist()
+    [1.0, 0.1, 0.2]
+    """
+    R = np.broadcast_to(np.eye(k), (*cor.shape[:-1], k, k)).copy()
+    first, second = np.triu_indices(k, 1)
+    R[..., first, second] = R[..., second, first] = cor
+    return R
+
+
+def effect_factors(sd: Array, cor: Array | None) -> Array:
+    """Square roots (draws, k, k) of the covariances with these standard deviations (draws, k) and correlations.
+
+    Examples
+    --------
+    >>> lam = effect_factors(np.array([[1.0, 2.0]]), np.array([[0.5]]))[0]
+    >>> (lam @ lam.T).round(12).tolist()
+    [[1.0, 1.0], [1.0, 4.0]]
+    """
+    k = sd.shape[1]
+    if cor is None:
+        return sd[:, :, None] * np.eye(k)
+    # A draw may sit so near a correlation of ±1 that rounding makes R indefinite.
+    values, vectors = np.linalg.eigh(correlation_matrices(cor, k))
+    return sd[:, :, None] * vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
 
 
 def sd_cor_jacobian(theta: Array, columns: tuple[int, ...]) -> Array:

@@ -8,186 +8,32 @@ A search starts where the fit ended and needs no Hessian.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from bayesmlm.design import Design
-from bayesmlm.errors import BayesmlmError, FitError, among
-from bayesmlm.fit import Fit, check_count, check_level, labelled, labels
+from bayesmlm.errors import FitError
+from bayesmlm.fit import Fit, check_count, labels
 from bayesmlm.laplace import kernels
 from bayesmlm.laplace.covariance import factors, sd_cor
 from bayesmlm.ml import glm
+from bayesmlm.ml.bootstrapped import Bootstrap
 from bayesmlm.ml.engine import MLSolution, integrated_likelihood, solve_map, solve_ml
 from bayesmlm.ml.optimise import maximise
 from bayesmlm.ml.sections import positive_definite
-from bayesmlm.parallel import in_processes, patience
+from bayesmlm.replicates import Progress, replicates
 from bayesmlm.simulation import Parameters, check_seed, generator, simulate, simulation_rows
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["KINDS", "Bootstrap", "bootstrap", "check_interval_kind"]
+__all__ = ["Bootstrap", "bootstrap"]
 
 Array = np.ndarray[Any, Any]
-Progress = Callable[[int, int], None]
 Statistic = Callable[[Any], Any]
-
-KINDS = ("percentile", "basic", "normal")
-"""Kinds of intervals."""
 
 _FAR = 15.0
 """A linear predictor beyond which responses may be separated: the whole engine, which looks for that, fits again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bootstrap:
-    """Replicates of a fit's quantities.
-
-    Attributes
-    ----------
-    values : ndarray, shape (n, k)
-        A replicate per row, NaN where it could not be fitted.
-    labels : tuple of (component, group, term, level)
-        Of the k quantities, as in the fit's table.
-    estimate : ndarray, shape (k,)
-        Of the fit itself.
-    failures : dict of str to int
-        Why replicates could not be fitted, and how many.
-    seed : int
-        Gives the same replicates again.
-    seconds : float
-
-    Examples
-    --------
-    >>> import bayesmlm as bm
-    >>> fit = bm.Model("use ~ urban + (1 | district)", bm.load_dataset("contraception")).fit_ml()
-    >>> b = bootstrap(fit, n=50, seed=1)
-    >>> b.values.shape, b.failed, b.table().columns.tolist()[3:]
-    ((50, 3), 0, ['estimate', 'bias', 'std_error', 'conf_low', 'conf_high'])
-    """
-
-    values: Array = field(repr=False)
-    labels: tuple[tuple[str, str, str, str], ...]
-    estimate: Array
-    failures: Mapping[str, int]
-    seed: int
-    seconds: float
-
-    @property
-    def failed(self) -> int:
-        """How many replicates could not be fitted."""
-        return sum(self.failures.values())
-
-    @property
-    def kept(self) -> Array:
-        """The replicates that were fitted, shape (n − failed, k)."""
-        return self.values[~np.isnan(self.values).all(axis=1)] if self.failed else self.values
-
-    @property
-    def notes(self) -> list[str]:
-        """What the reader should know, in sentences."""
-        out = []
-        if self.failed:
-            reasons = "; ".join(f"{count}: {reason}" for reason, count in self.failures.items())
-            out.append(
-                f"{self.failed} of {len(self.values)} replicates could not be fitted and are left out ({reasons})."
-            )
-        for (component, group, term, _), estimate in zip(self.labels, self.estimate, strict=True):
-            if component == "sd" and estimate == 0.0:
-                out.append(
-                    f"The standard deviation of {term} of {group} is 0 in the fit itself, and its replicates are drawn "
-                    f'without it: their interval says too little; use confint(method="profile").'
-                )
-        for (_, group, term, _), column in zip(self.labels, self.kept.T, strict=True):
-            undefined = int(np.isnan(column).sum())
-            if undefined:
-                out.append(
-                    f"{term}{f' of {group}' if group else ''} is undefined in {undefined} of {len(column)} replicates, "
-                    f"where a standard deviation is zero; its interval is of the others."
-                )
-        return out
-
-    def intervals(self, level: float = 0.95, kind: str = "percentile") -> tuple[Array, Array]:
-        """Limits of every quantity, shapes (k,).
-
-        Parameters
-        ----------
-        level : float
-        kind : {"percentile", "basic", "normal"}
-            Quantiles of the replicates (boot.ci's "perc"); the same reflected in the estimate; or the estimate less
-            its bias, and normal quantiles of the replicates' standard deviation.  The last two are kept within the
-            range of a standard deviation or a correlation.
-
-        Examples
-        --------
-        >>> values = np.arange(1.0, 100.0)[:, None]
-        >>> b = Bootstrap(values, (("fixed", "", "x", ""),), np.array([60.0]), {}, 1, 0.0)
-        >>> [tuple(np.ravel(b.intervals(0.9, kind)).round().tolist()) for kind in KINDS]
-        [(5.0, 95.0), (25.0, 115.0), (23.0, 117.0)]
-        """
-        check_level(level)
-        check_interval_kind(kind)
-        limits = np.array(
-            [
-                _limits(column[~np.isnan(column)], estimate, level, kind)
-                for column, estimate in zip(self.kept.T, self.estimate, strict=True)
-            ]
-        ).reshape(-1, 2)
-        component = np.array([row[0] for row in self.labels])
-        least = np.where((component == "sd") | (component == "residual"), 0.0, -np.inf)
-        least, most = np.where(component == "cor", -1.0, least), np.where(component == "cor", 1.0, np.inf)
-        low, high = np.clip(limits, least[:, None], most[:, None]).T
-        return low, high
-
-    def table(self, level: float = 0.95, kind: str = "percentile") -> pd.DataFrame:
-        """Estimate, bias, standard error and limits of every quantity."""
-        low, high = self.intervals(level, kind)
-        mean, error = np.array([_moments(column[~np.isnan(column)]) for column in self.kept.T]).reshape(-1, 2).T
-        columns = {
-            "estimate": self.estimate,
-            "bias": mean - self.estimate,
-            "std_error": error,
-            "conf_low": low,
-            "conf_high": high,
-        }
-        out = labelled(self.labels, columns).drop(columns="level")
-        out.attrs.update(interval=self.describe(level, kind), failed=self.failed, seed=self.seed, notes=self.notes)
-        return out
-
-    def describe(self, level: float, kind: str) -> str:
-        """What an interval is, in words."""
-        return f"{level:.0%} {kind}, of {len(self.kept)} parametric bootstrap replicates"
-
-
-def check_interval_kind(kind: str) -> str:
-    """Refuse a kind of bootstrap intervals that does not exist."""
-    if kind not in KINDS:
-        raise FitError(f'there are no "{kind}" bootstrap intervals; {among(kind, KINDS)}')
-    return kind
-
-
-def _moments(values: Array) -> tuple[float, float]:
-    if not len(values):
-        return np.nan, np.nan
-    return float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else np.nan
-
-
-def _limits(values: Array, estimate: float, level: float, kind: str) -> tuple[float, float]:
-    """Davison & Hinkley (1997), sections 5.2 and 5.3."""
-    if len(values) < 2:
-        return np.nan, np.nan
-    if kind == "normal":
-        mean, error = _moments(values)
-        width = NormalDist().inv_cdf(0.5 + level / 2.0) * error
-        return 2.0 * estimate - mean - width, 2.0 * estimate - mean + width
-    # The (n + 1) p-th of the ordered values, as boot.ci has it.
-    low, high = np.quantile(values, [0.5 - level / 2.0, 0.5 + level / 2.0], method="weibull")
-    return (low, high) if kind == "percentile" else (2.0 * estimate - high, 2.0 * estimate - low)
 
 
 # replicates -----------------------------------------------------------------------------------------------
@@ -204,22 +50,14 @@ class _Task:
     statistic: Statistic | None = None
 
 
-def _replicates(task: _Task) -> Callable[[range], list[Array | str]]:
-    """Make replicates by their numbers: quantities, or why there are none."""
+def _replicate(task: _Task) -> Callable[[int], Array]:
+    """Make a replicate's quantities by its number."""
     design, solution = task.design, task.solution
     rows = simulation_rows(design, None, None)
     lams = tuple(factors(solution.theta, tuple(len(group.terms) for group in design.groups)))
     truth = Parameters(solution.beta, lams, solution.sigma, solution.modes)
     of_response = _refit(design, solution) if task.statistic is None else _statistic_of_refit(task.fit, task.statistic)
-
-    def one(replicate: int) -> Array | str:
-        try:
-            return of_response(simulate(design.family, rows, truth, False, generator(task.seed, replicate)))
-        except (BayesmlmError, np.linalg.LinAlgError, ArithmeticError) as error:
-            # The way out that an error names is for fits, not for replicates.
-            return str(error).split(";")[0]
-
-    return lambda part: [one(replicate) for replicate in part]
+    return lambda replicate: of_response(simulate(design.family, rows, truth, False, generator(task.seed, replicate)))
 
 
 def _statistic_of_refit(fit: Any, statistic: Statistic) -> Callable[[Array], Array]:
@@ -372,24 +210,11 @@ def bootstrap(
         names, estimate = _named(statistic, statistic(fit))
         rows = tuple(("statistic", "", name, "") for name in names)
         task = _Task(design, solution, seed, fit, statistic)
-    size = max(1, min(25, n // (4 * workers)))
-    parts = [range(at, min(at + size, n)) for at in range(0, n, size)]
-    done = 0
-    with patience("bootstrap", n) as advance:
-
-        def finished(part: range) -> None:
-            nonlocal done
-            done += len(part)
-            advance(done) if progress is None else progress(done, n)
-
-        out = [one for part in in_processes(_replicates, task, parts, workers, finished) for one in part]
-    failures = Counter(one for one in out if isinstance(one, str))
-    if sum(failures.values()) == n:
-        raise FitError(f"none of the {n} replicates could be fitted: {failures.most_common(1)[0][0]}")
+    made, failures = replicates("bootstrap", _replicate, task, n, 25, workers, progress)
     values = np.full((n, len(rows)), np.nan)
-    for row, one in zip(values, out, strict=True):
-        if not isinstance(one, str):
+    for row, one in zip(values, made, strict=True):
+        if one is not None:
             if len(one) != len(row):
                 raise FitError(f"the statistic gave {len(one)} numbers for a replicate and {len(row)} for the fit")
             row[:] = one
-    return Bootstrap(values, rows, estimate, dict(failures.most_common()), seed, time.perf_counter() - began)
+    return Bootstrap(values, rows, estimate, failures, seed, time.perf_counter() - began)

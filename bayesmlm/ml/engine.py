@@ -14,13 +14,11 @@ from bayesmlm.ml.generalised import WithGroups, WithoutGroups, integrated_likeli
 from bayesmlm.ml.penalty import Penalty
 from bayesmlm.ml.problem import Problem
 from bayesmlm.ml.solution import MLSolution, on_user_scale
+from bayesmlm.settings import INFORMATION
 
-__all__ = ["INFORMATION", "MLSolution", "integrated_likelihood", "problem_of", "solve_map", "solve_ml"]
+__all__ = ["MLSolution", "integrated_likelihood", "problem_of", "solve_map", "solve_ml"]
 
 Array = np.ndarray[Any, Any]
-
-INFORMATION = ("observed", "expected")
-"""Which information can enter the determinant of the Laplace approximation."""
 
 _MOST_NODES = 50_000
 """Quadrature nodes per group at most."""

@@ -87,7 +87,7 @@ def quantity(component: str, group: str, term: str) -> str:
     if component == "sd":
         return f"the standard deviation of {term} between {group}"
     if component == "cor":
-        return f"the correlation of {term} within {group}"
+        return f"the correlation of {term} between {group}"
     return "the intercept" if term == "Intercept" else f"the coefficient of {term}"
 
 
@@ -154,7 +154,7 @@ def singular(end: Boundary) -> list[Finding]:
     elif any(end.perfect):
         pairs = [f"{a},{b}" for i, a in enumerate(end.terms) for b in end.terms[i + 1 :]]
         tied = [
-            f"{pair} within {end.group} is {sign:+d}" for pair, sign in zip(pairs, end.perfect, strict=True) if sign
+            f"{pair} between {end.group} is {sign:+d}" for pair, sign in zip(pairs, end.perfect, strict=True) if sign
         ]
         fact = f"the correlation of {joined(tied)}"
         remedy = f"{undefined}: effects of one are a multiple of the other's. Leave one of them out, {apart}"

@@ -23,7 +23,7 @@ from bayesmlm.simulation import Parameters, check_seed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayesmlm.ml.bootstrap import Bootstrap
+    from bayesmlm.ml.bootstrapped import Bootstrap
     from bayesmlm.ml.restarts import OptimumCheck
 
 __all__ = ["MAPFit", "MLFit"]
@@ -146,7 +146,7 @@ class MLFit(Criteria):
         return self.bootstrap(statistic, **options).kept
 
     def _interval(self, level: float) -> str:
-        return f"{level:.0%} Wald"
+        return f"{100 * level:g}% Wald"
 
     def vcov(self, kind: str = "hessian") -> pd.DataFrame:
         """Covariance of the fixed effects.
@@ -417,4 +417,4 @@ class MAPFit(MLFit):
         return ["AIC and BIC are of the likelihood at the posterior mode, which is not its maximum."]
 
     def _interval(self, level: float) -> str:
-        return f"{level:.0%} normal, from the curvature of the log-posterior"
+        return f"{100 * level:g}% normal, from the curvature of the log-posterior"

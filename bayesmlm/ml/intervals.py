@@ -10,7 +10,7 @@ import numpy as np
 
 from bayesmlm.errors import FitError, among
 from bayesmlm.fit import check_count, check_level, chosen_rows, labelled, labels
-from bayesmlm.ml.bootstrap import check_interval_kind
+from bayesmlm.ml.bootstrapped import check_interval_kind
 from bayesmlm.ml.engine import MLSolution, solve_ml
 from bayesmlm.ml.profile import profile_limits, profile_traces
 from bayesmlm.parallel import patience
@@ -53,7 +53,7 @@ def confidence_limits(
         out = out.assign(conf_low=[limit.low for limit in limits], conf_high=[limit.high for limit in limits])
         if out[["conf_low", "conf_high"]].isna().any(axis=None):
             notes.append("The likelihood could not be followed as far as the limits that are NaN.")
-        out.attrs.update(interval=f"{level:.0%} profile likelihood", notes=notes)
+        out.attrs.update(interval=f"{100 * level:g}% profile likelihood", notes=notes)
     return out
 
 

@@ -126,5 +126,5 @@ def _on_t(fit: Any, table: pd.DataFrame, df: str, level: float) -> pd.DataFrame:
         p_value=p_value,
     )
     out.insert(out.columns.get_loc("p_value"), "df", degrees)
-    out.attrs.update(table.attrs, interval=f"{level:.0%} t, Satterthwaite's degrees of freedom (fixed effects)")
+    out.attrs.update(table.attrs, interval=f"{100 * level:g}% t, Satterthwaite's degrees of freedom (fixed effects)")
     return out

@@ -46,7 +46,7 @@ def _one_by_one(fit: Any, read: Sequence[Hypothesis], level: float, df: str | No
     if df is not None:
         out.insert(6, "df", degrees)
     notes = [note for h in read if (note := _why_untested(fit, h, covariance))]
-    interval = fit._interval(level) if df is None else f"{level:.0%} t, Satterthwaite's degrees of freedom"
+    interval = fit._interval(level) if df is None else f"{100 * level:g}% t, Satterthwaite's degrees of freedom"
     out.attrs.update(interval=interval, notes=notes)
     return out
 

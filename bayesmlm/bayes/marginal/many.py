@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +128,8 @@ def sample_many(
     (['0', '1'], 6)
     """
     began = time.perf_counter()
+    if not isinstance(models, Iterable):
+        raise FitError(f"sample_many takes a sequence of models, not a {type(models).__name__}")
     given = list(models)
     if not given:
         raise FitError("there are no models to sample")

@@ -17,6 +17,9 @@ __all__ = ["Weights", "effective_draws", "fault", "k_limit", "resampled", "smoot
 
 Array = np.ndarray[Any, Any]
 
+_FEWEST = 25
+"""Draws without which no tail can be fitted."""
+
 _WHOLE = 1e-6
 """Range of log-weights that are as good as equal: no tail can be fitted to them."""
 
@@ -68,8 +71,14 @@ def fault(k_hat: float, ess: float, draws: int) -> str:
     ('', 'k̂ 0.90 is not below 0.7', 'ESS 90 of 4,000 is below 400')
     >>> fault(0.3, 90.0, 500), fault(0.3, 900.0, 100_000)
     ('ESS 90 of 500 is below 200', 'ESS 900 of 100,000 is below 10,000')
+    >>> fault(0.3, 9.0, 10)
+    'a certificate takes 25 draws or more, not 10'
     """
+    if draws < _FEWEST:
+        return f"a certificate takes {_FEWEST} draws or more, not {draws}"
     limit, least = k_limit(draws), max(min(400.0, 0.4 * draws), 0.1 * draws)
+    if k_hat == math.inf:
+        return "no tail can be fitted to the weights (k̂)"
     if not k_hat < limit:
         return f"k̂ {k_hat:.2f} is not below {limit:.2g}"
     return f"ESS {ess:,.0f} of {draws:,} is below {least:,.0f}" if ess < least else ""
@@ -94,7 +103,7 @@ def smoothed(log_weights: Array) -> Weights:
     log_mean, k_hat, smooth = float(logsumexp(finite) - math.log(len(finite))), math.inf, finite - top
     if np.ptp(smooth) < _WHOLE:
         k_hat = -math.inf
-    elif len(finite) >= 25:
+    elif len(finite) >= _FEWEST:
         # It takes log-likelihoods to be left out, whose weights are their inverses; draws of no weight are far off.
         with np.errstate(all="ignore"):
             fitted, k = array_stats.psislw(-np.maximum(smooth, -700.0))

@@ -10,13 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
-from bayesmlm.bayes.densities import lkj_constant, log_prior, prior_row
 from bayesmlm.bayes.draws import table_draws
 from bayesmlm.bayes.fit import BayesFit
 from bayesmlm.bayes.marginal.pareto import fault, smoothed
-from bayesmlm.design import Design
+from bayesmlm.bayes.prior_density import log_prior_density
 from bayesmlm.errors import FitError
 from bayesmlm.prior_rules import ResolvedPriors, resolve_priors
 from bayesmlm.priors import Prior
@@ -25,44 +23,10 @@ from bayesmlm.tables import labelled, labels
 
 if TYPE_CHECKING:
     import pandas as pd
-    import xarray as xr
 
-__all__ = ["log_prior_density", "under_other_priors", "widened"]
+__all__ = ["under_other_priors", "widened"]
 
 Array = np.ndarray[Any, Any]
-
-
-@njit(cache=True, error_model="numpy")
-def _log_densities(row: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
-    for i in range(len(x)):
-        out[i] += log_prior(row, x[i])[0]
-
-
-def log_prior_density(design: Design, priors: ResolvedPriors, tree: xr.DataTree) -> Array:
-    """Log-density of a design's parameters under some priors, at every draw, shape (draws,).
-
-    Of coefficients, standard deviations, correlation matrices and σ on the user's scale, ``Intercept`` at the means of
-    the predictors; the group effects' own distribution is no prior.
-    """
-    posterior, scaling = tree["posterior"], design.scaling
-    beta = posterior["beta"].to_numpy().reshape(-1, len(design.terms))
-    # Internal coefficients, back on their own scales: the intercept's is at the means of the predictors.
-    beta = beta @ np.linalg.inv(scaling.matrix).T / scaling.scales
-    pairs = list(zip(priors.fixed, beta.T, strict=True))
-    total = np.zeros(len(beta))
-    for group, label, sds, cor in zip(design.groups, design.group_labels, priors.sd, priors.correlation, strict=True):
-        k = len(group.terms)
-        pairs += list(zip(sds, posterior[f"sd_{label}"].to_numpy().reshape(-1, k).T, strict=True))
-        if cor is not None:
-            R = np.broadcast_to(np.eye(k), (len(beta), k, k)).copy()
-            ia, ib = np.triu_indices(k, 1)
-            R[:, ia, ib] = R[:, ib, ia] = posterior[f"cor_{label}"].to_numpy().reshape(len(beta), -1)
-            total += lkj_constant(cor["eta"], k) + (cor["eta"] - 1.0) * np.linalg.slogdet(R)[1]
-    if priors.sigma is not None:
-        pairs.append((priors.sigma, posterior["sigma"].to_numpy().ravel()))
-    for prior, x in pairs:
-        _log_densities(np.array(prior_row(prior)), np.ascontiguousarray(x), total)
-    return total
 
 
 def widened(prior: Prior, factor: float) -> Prior:

@@ -10,7 +10,9 @@ import numpy as np
 
 from bayesmlm.bayes.marginal.fit import MarginalFit, improper_priors
 from bayesmlm.bayes.marginal.pareto import fault, smoothed
-from bayesmlm.bayes.marginal.reweighting import log_prior_density, widened
+from bayesmlm.bayes.marginal.reweighting import widened
+from bayesmlm.bayes.prior_density import log_prior_density
+from bayesmlm.comparable import same_data
 from bayesmlm.errors import ComparisonError
 from bayesmlm.prior_rules import ResolvedPriors
 
@@ -101,19 +103,7 @@ def _check(first: Any, second: Any) -> None:
                 f"a Bayes factor does not exist for improper priors: {fit.name} has a flat prior of {', '.join(flat)}; "
                 f"give it a proper one"
             )
-    a, b = first.design, second.design
-    same = np.array_equal(a.rows, b.rows) and all(
-        np.array_equal(x, y)
-        for x, y in (
-            (a.response.y, b.response.y), (a.response.trials, b.response.trials), (a.freq, b.freq),
-            (a.weights, b.weights),
-        )
-    )  # fmt: skip
-    if not same:
-        raise ComparisonError(
-            f"{first.name} and {second.name} were fitted to other rows, responses or weights: a Bayes factor compares "
-            f"densities of the same data"
-        )
+    same_data((first, second))
 
 
 Label = tuple[str, str, str]
