@@ -80,6 +80,9 @@ def fit(
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     if given and method != "gee":
         raise SpecError(f"--{next(iter(given))} is for --method gee, not {method}")
+    for option, value, default in (("--n-agq", n_agq, 1), ("--information", information, "observed")):
+        if value != default and method not in ("ml", "map"):
+            raise SpecError(f"{option} is for --method ml and map: leave it out for {method}")
     equations = Equations(**given)
     frame = read_table(data)
     for name in factor or []:
@@ -118,6 +121,7 @@ def compare(
     import pandas as pd
     from rich.console import Console
 
+    from bayesmlm.rundir import readable
     from bayesmlm.screen import ladder_table, loo_table
 
     console, found = Console(), False
@@ -125,7 +129,8 @@ def compare(
         file = folder / "tables" / f"{name}.csv"
         if file.is_file():
             found = True
-            console.print(shown(pd.read_csv(file, dtype={"model": "str"})))
+            with readable(file):
+                console.print(shown(pd.read_csv(file, dtype={"model": "str"})))
     if not found:
         raise DataError(f"{folder} holds no comparisons; make them with: bayesmlm run SPECS.toml --out {folder}")
 

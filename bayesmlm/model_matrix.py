@@ -130,17 +130,39 @@ def model_matrix(text: str, frame: pd.DataFrame) -> tuple[Array, tuple[str, ...]
             f'the formula part "{text.replace("**", "^")}" cannot be evaluated on the data: {reason}'
         ) from None
     X, names = matrix.__wrapped__, tuple(dict.fromkeys(matrix.model_spec.column_names))
-    for name, column in zip(names, X.T, strict=True):
-        finite = np.isfinite(column)
-        if not finite.all():
-            row = int(np.argmin(finite))
-            raise DataError(
-                f'"{name}" is {column[row]:g} in row {int(frame.index[row])} (counting from 0): '
-                f"the function is not defined for the value there; transform the column otherwise"
-            )
+    if found := _not_finite(X, names):
+        name, value, row = found
+        raise DataError(
+            f'"{name}" is {value:g} in row {int(frame.index[row])} (counting from 0): '
+            f"the function is not defined for the value there; transform the column otherwise"
+        )
     return X, names, matrix.model_spec
 
 
 def materialise(matrix_spec: Any, frame: pd.DataFrame) -> Array:
-    """Evaluate the formula text of a fitted ``matrix_spec`` on new data, shape (m, p)."""
-    return matrix_spec.get_model_matrix(frame, context=_context()).__wrapped__
+    """Evaluate the formula text of a fitted ``matrix_spec`` on new data, shape (m, p).
+
+    Raises
+    ------
+    DataError
+        For a value that is not finite, naming column and row.
+    """
+    with np.errstate(all="ignore"):
+        X: Array = matrix_spec.get_model_matrix(frame, context=_context()).__wrapped__
+    if found := _not_finite(X, tuple(dict.fromkeys(matrix_spec.column_names))):
+        name, value, row = found
+        raise DataError(
+            f'new data: "{name}" is {value:g} in row {row} (counting from 0): '
+            f"the function is not defined for the value there"
+        )
+    return X
+
+
+def _not_finite(X: Array, names: tuple[str, ...]) -> tuple[str, float, int] | None:
+    """The first column with a value that is not finite, the value and its row."""
+    for name, column in zip(names, X.T, strict=True):
+        finite = np.isfinite(column)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            return name, float(column[row]), row
+    return None

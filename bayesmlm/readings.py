@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bayesmlm.errors import BayesmlmError
 from bayesmlm.fit import Fit
 from bayesmlm.model import Model
-from bayesmlm.rundir import RunDirectory, fingerprint
+from bayesmlm.rundir import RunDirectory, fingerprint, readable
 from bayesmlm.settings import METHODS, POSTERIORS
 from bayesmlm.spec import Spec
 
@@ -120,11 +120,12 @@ def make(outcome: Outcome, method: str, run: RunDirectory, keep: bool, progress:
     Raises
     ------
     BayesmlmError
-        For what cannot be fitted, naming the model.
+        For what cannot be fitted, naming the model, and a file that cannot be read.
     """
     name, file = outcome.spec.name, run.result(outcome.spec.name, method)
     if keep and is_kept(outcome, method, run):
-        outcome.readings[method] = _restored(outcome.model, method, file, run)
+        with readable(file):
+            outcome.readings[method] = _restored(outcome.model, method, file, run)
         return
     run.forget(name, method)
     began = time.perf_counter()

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayesmlm.errors import SpecError, among
+from bayesmlm.errors import ComparisonError, SpecError, among
 from bayesmlm.model import Model
 from bayesmlm.readings import WORDS, Outcome, is_kept, make, methods_of, named
-from bayesmlm.rundir import RunDirectory
+from bayesmlm.rundir import RunDirectory, check_file_names, readable
 from bayesmlm.screen import Display, ladder_table, loo_table, rich_table, side_by_side_cells
 from bayesmlm.settings import POSTERIORS, check_methods
 from bayesmlm.sources import read_source
@@ -58,7 +58,10 @@ def _ladder(outcomes: Sequence[Outcome], run: RunDirectory, display: Display) ->
     fits = [outcome.readings["ml"] for outcome in outcomes if "ml" in outcome.readings]
     if not fits:
         return None, []
-    table = anova(*fits)
+    try:
+        table = anova(*fits)
+    except ComparisonError as error:
+        return None, _incomparable("likelihood ladder", run.file("tables", "ladder"), error, display)
     notes = list(table.attrs["notes"])
     run.write_table("ladder", table)
     display.show(ladder_table(table))
@@ -66,6 +69,15 @@ def _ladder(outcomes: Sequence[Outcome], run: RunDirectory, display: Display) ->
         display.show(note)
     display.show("")
     return table, notes
+
+
+def _incomparable(what: str, file: Path, error: ComparisonError, display: Display) -> list[str]:
+    """Say why there is a comparison less: models of one file may be of different rows or responses."""
+    file.unlink(missing_ok=True)  # of models that could still be compared
+    said = f"There is no {what}: {error}."
+    display.show(said)
+    display.show("")
+    return [said]
 
 
 def _loo(outcomes: Sequence[Outcome], run: RunDirectory, display: Display, resume: bool) -> tuple[Any, list[str]]:
@@ -81,12 +93,14 @@ def _loo(outcomes: Sequence[Outcome], run: RunDirectory, display: Display, resum
     stored = run.record.get("loo", {})
     with display.step("leave-one-out comparison"):
         if resume and stored.get("fingerprint") == digest and run.file("tables", "loo").is_file():
-            table, notes = (
-                pd.read_csv(run.file("tables", "loo"), dtype={"model": "str"}),
-                list(stored["notes"]),
-            )
+            with readable(run.file("tables", "loo")):
+                table = pd.read_csv(run.file("tables", "loo"), dtype={"model": "str"})
+            notes = list(stored["notes"])
         else:
-            table = compare(*[outcome.posterior for outcome in sampled], by="loo")
+            try:
+                table = compare(*[outcome.posterior for outcome in sampled], by="loo")
+            except ComparisonError as error:
+                return None, _incomparable("leave-one-out comparison", run.file("tables", "loo"), error, display)
             notes = list(table.attrs["notes"])
             run.write_table("loo", table)
             run.record["loo"] = {"fingerprint": digest, "notes": notes}
@@ -175,6 +189,7 @@ def run_specs(
     for name in only:
         if name not in specs:
             raise SpecError(f'{path} has no model "{name}"; {among(name, specs)}')
+    check_file_names(specs)
     check_methods(tuple(methods))
     if methods:
         specs = {name: replace(spec, methods=tuple(methods)) for name, spec in specs.items()}

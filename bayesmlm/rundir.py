@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesmlm.design import Design
-from bayesmlm.errors import DataError
+from bayesmlm.errors import BayesmlmError, DataError, SpecError
 from bayesmlm.settings import POSTERIORS
 from bayesmlm.spec import Spec
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["RunDirectory", "fingerprint", "write_atomically"]
+__all__ = ["RunDirectory", "check_file_names", "fingerprint", "readable", "write_atomically"]
 
 FORMAT = 3
 """Of the result files: one written in another format counts as missing."""
@@ -56,6 +57,25 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def readable(file: Path) -> Iterator[None]:
+    """Say of a damaged file that it is one, in a sentence.
+
+    Examples
+    --------
+    >>> with readable(Path("run.json")):
+    ...     json.loads("{")
+    Traceback (most recent call last):
+    bayesmlm.errors.DataError: run.json cannot be read: remove it, and what it held is made anew
+    """
+    try:
+        yield
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if isinstance(error, BayesmlmError):
+            raise
+        raise DataError(f"{file} cannot be read: remove it, and what it held is made anew") from None
 
 
 def fingerprint(spec: Spec, design: Design, method: str, data: pd.DataFrame) -> str:
@@ -130,17 +150,23 @@ class RunDirectory:
         Raises
         ------
         DataError
-            When the path is a file, or ``run.json`` cannot be read.
+            When the path is a file, no folder can be made there, or ``run.json`` cannot be read.
         """
         if path.exists() and not path.is_dir():
             raise DataError(f"{path} is a file, not a folder for a run; choose another --out")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"no folder {path} can be made: {error.strerror}; choose another --out") from None
         file = path / "run.json"
         if not file.is_file():
             return cls(path)
-        try:
-            return cls(path, json.loads(file.read_text(encoding="utf-8")))
-        except json.JSONDecodeError:
-            raise DataError(f"{file} cannot be read; remove it, or choose another --out") from None
+        with readable(file):
+            record = json.loads(file.read_text(encoding="utf-8"))
+            for methods in record.get("models", {}).values():
+                for entry in methods.values():
+                    entry["fingerprint"]
+        return cls(path, record)
 
     def file(self, kind: str, name: str) -> Path:
         """Path of a file: ``posterior/m.nc``, ``likelihood/m.json`` (``mode``, ``population``), ``tables/….csv``."""
@@ -202,6 +228,26 @@ class RunDirectory:
 
         with xr.open_datatree(self.file("posterior", name), engine="h5netcdf") as tree:
             return tree.load()
+
+
+def check_file_names(names: Iterable[str]) -> None:
+    """Refuse models whose results would be one file, and one without a name.
+
+    Examples
+    --------
+    >>> check_file_names(["a", "a/b", "a_b"])
+    Traceback (most recent call last):
+    bayesmlm.errors.SpecError: models "a/b" and "a_b" would share the file a_b of a run directory: rename one
+    """
+    taken: dict[str, str] = {}
+    for name in names:
+        file = _file_name(name)
+        if not file.strip("."):
+            raise SpecError(f'the model "{name}" needs a name that a file can have: rename it')
+        # Some file systems do not tell A from a.
+        other = taken.setdefault(file.casefold(), name)
+        if other != name:
+            raise SpecError(f'models "{other}" and "{name}" would share the file {file} of a run directory: rename one')
 
 
 def _file_name(name: str) -> str:

@@ -31,6 +31,7 @@ POSTERIORS = ("nuts", "auto", "marginal")
 """Ways to the posterior."""
 
 INFORMATION = ("observed", "expected")
+"""Which information can enter the determinant of the Laplace approximation."""
 
 CORRELATIONS = ("independence", "exchangeable", "ar1", "unstructured", "fixed")
 """Working correlations of a GEE."""
@@ -128,8 +129,9 @@ class Sampling:
             value = getattr(self, key)
             if key == "tune" and value is None:
                 continue
-            if not _is_count(value) or (value < 1 and key != "seed"):
-                raise SpecError(f"sampling.{key} should be a positive whole number, not {value!r}")
+            least = 0 if key == "seed" else 1
+            if not _is_count(value) or value < least:
+                raise SpecError(f"sampling.{key} should be a whole number of {least} or more, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)

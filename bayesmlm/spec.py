@@ -252,6 +252,13 @@ def _specs_of(document: dict[str, Any], folder: Path) -> dict[str, Spec]:
     return specs
 
 
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return _parse(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError:
+        raise SpecError(f"{path} is not a text file in UTF-8, as TOML is; save it as one") from None
+
+
 def load_specs(path: str | Path) -> dict[str, Spec]:
     """Read a spec file.
 
@@ -280,14 +287,13 @@ def load_specs(path: str | Path) -> dict[str, Spec]:
     path = Path(path)
     if not path.is_file():
         raise SpecError(f"there is no spec file {path}")
-    document = _parse(path.read_text(encoding="utf-8"), str(path))
-    return _specs_of(document, path.parent)
+    return _specs_of(_document(path), path.parent)
 
 
 def title_of(path: str | Path) -> str:
     """Title a spec file gives itself, or its name."""
     path = Path(path)
-    return str(_parse(path.read_text(encoding="utf-8"), str(path)).get("title", path.stem))
+    return str(_document(path).get("title", path.stem))
 
 
 def dump_specs(specs: Mapping[str, Spec], title: str = "") -> str:

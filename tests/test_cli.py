@@ -128,12 +128,30 @@ def test_comparing_an_empty_folder_says_how_to_fill_it(tmp_path):
     assert "bayesmlm run" in done.stderr
 
 
-def test_models_of_other_rows_are_not_compared(tmp_path):
+def test_a_damaged_comparison_is_named(tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "ladder.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    done = bayesmlm("compare", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "ladder.csv cannot be read" in done.stderr
+
+
+def test_models_of_other_rows_are_not_compared_and_have_a_report(tmp_path):
     data = bm.load_dataset("contraception")
     data.assign(x=data.age.where(data.index > 50)).to_csv(tmp_path / "data.csv", index=False)
     specs = '[data]\nsource = "data.csv"\n[models.a]\nformula = "use ~ age"\n[models.b]\nformula = "use ~ x"\n'
     (tmp_path / "specs.toml").write_text(specs, encoding="utf-8")
     done = bayesmlm("run", "specs.toml", "--methods", "ml", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "There is no likelihood ladder: a was fitted to 1934 rows and b to 1883" in " ".join(done.stdout.split())
+    page = (tmp_path / "runs" / "specs" / "report.html").read_text(encoding="utf-8")
+    assert "There is no likelihood ladder: a was fitted to 1934 rows and b to 1883" in page
+    assert not (tmp_path / "runs" / "specs" / "tables" / "ladder.csv").exists()
+
+
+@pytest.mark.parametrize("option", [("--n-agq", "5"), ("--information", "expected")])
+def test_options_of_likelihoods_are_refused_elsewhere(option, tmp_path):
+    done = bayesmlm("fit", "y ~ x", "data.csv", "--method", "gee", *option, cwd=tmp_path)
     assert done.returncode == 2
-    assert "error: a was fitted to 1934 rows and b to 1883" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert f"{option[0]} is for --method ml and map" in done.stderr

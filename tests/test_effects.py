@@ -785,6 +785,15 @@ def test_adjustments_are_said(livch):
         ("comparisons", {"weights": [1.0, 2.0]}, "weights have shape (2,); there are 1934 rows"),
         ("comparisons", {"weights": -np.ones(1934)}, "weights should be numbers of 0 or more, not all of them 0"),
         ("comparisons", {"by": False, "weights": np.ones(1934)}, "weights= is of averages, and here every row stands for itself; average with by=True"),
+        ("comparisons", {"weights": ["a"] * 1934}, "weights should be numbers, one per row, or the name of a column"),
+        ("comparisons", {"variables": []}, "variables= names none: leave it out for all predictors"),
+        ("slopes", {"variables": []}, "variables= names none: leave it out for all predictors"),
+        ("comparisons", {"hypothesis": {}}, "hypothesis= has no contrast: give weights by name"),
+        ("comparisons", {"hypothesis": {"a": [1, np.nan, 0]}}, 'the contrast "a" should have numbers for weights, one per row, not [1, nan, 0]'),
+        ("comparisons", {"hypothesis": {"a": ["x", "y", "z"]}}, "the contrast \"a\" should have numbers for weights, one per row, not ['x', 'y', 'z']"),
+        ("comparisons", {"variables": "age", "newdata": {"age": ["old"], "ch": ["N"], "urban": ["N"]}}, 'new data: column "age" holds "old"; the model knows it as numbers'),
+        ("means", {"by": []}, "means are by something: name a factor, or give values of a variable"),
+        ("means", {"by": "urban", "newdata": "grid", "estimand": "conditional"}, 'newdata="grid" has no "district", whose effects estimand="conditional" is given: name its groups, as newdata=effects.grid(fit, district=[...])'),
         ("slopes", {"variables": "urban"}, '"urban" is a factor and has no slope; comparisons() compares its levels'),
         ("slopes", {"scale": "odds"}, 'scale should be "response" or "link", not "odds"'),
         ("means", {"by": "age"}, '"age" is numeric and has no levels: say at which values, as {"age": [0, 1]}'),
@@ -826,6 +835,9 @@ def test_what_a_fit_cannot_answer_is_refused_in_words(gee, posterior, m_05, slee
         "the model has no predictors, and so no effects to compare"
     )
     assert effects.predictions(constant).estimate[0] == pytest.approx(expit(constant.fixef().iloc[0]), rel=1e-12)
+    assert refusal(lambda: effects.predictions(constant, newdata=contraception.head(0))) == (
+        "new data: the data have no rows; check how they were read or filtered"
+    )
     missing = contraception.assign(region=["north", None] * 967)
     fit = bm.Model("use ~ urban", missing).fit_ml()
     assert refusal(lambda: effects.predictions(fit, by="region")) == (
@@ -835,6 +847,18 @@ def test_what_a_fit_cannot_answer_is_refused_in_words(gee, posterior, m_05, slee
     assert refusal(lambda: effects.predictions(named, by="term")) == (
         'the column "term" has the name of a column of the table; rename it'
     )
+
+
+def test_a_function_that_is_not_defined_for_a_new_value_is_named(toy):
+    data = toy.assign(size=np.exp(toy.x))
+    fit = bm.Model("y ~ log(size) + (1 | g)", data).fit_ml()
+    said = 'new data: "log(size)" is nan in row 0 (counting from 0): the function is not defined for the value there'
+    assert refusal(lambda: fit.predict(data.assign(size=-1.0))) == said
+    assert refusal(lambda: effects.means(fit, {"size": [-1.0]})) == said
+
+
+def test_a_column_named_twice_is_averaged_within_once(m_05):
+    assert effects.predictions(m_05, by=["ch", "ch"]).equals(effects.predictions(m_05, by="ch"))
 
 
 def test_grids(m_05):

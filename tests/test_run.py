@@ -340,6 +340,52 @@ def test_what_is_wrong_with_a_model_names_it(tmp_path, quiet, change, message):
         run_specs(tmp_path / "s.toml", tmp_path / "out", console=quiet)
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("run.json", "[]"),
+        ("run.json", '{"models": 3}'),
+        ("likelihood/town.json", '{"beta": ['),
+        ("population/town.json", "{}"),
+        ("posterior/town.nc", "half"),
+        ("tables/loo.csv", ""),
+    ],
+)
+def test_a_damaged_file_is_named(three_readings, tmp_path, quiet, file, text):
+    folder, _, _ = three_readings
+    shutil.copytree(folder / "out", tmp_path / "out")
+    (tmp_path / "out" / file).write_text(text, encoding="utf-8")
+    with pytest.raises(bm.DataError, match=f"{file} cannot be read: remove it, and what it held is made anew"):
+        run_specs(folder / "three.toml", tmp_path / "out", resume=True, console=quiet)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("a/b", "a_b"), 'models "a/b" and "a_b" would share the file a_b'),
+        (("A", "a"), 'models "A" and "a" would share the file a'),
+        (("", "a"), 'the model "" needs a name'),
+    ],
+)
+def test_models_that_would_share_a_file_are_refused(tmp_path, quiet, names, said):
+    models = "".join(f'[models."{name}"]\nformula = "use ~ age"\n' for name in names)
+    (tmp_path / "s.toml").write_text(f'[data]\nsource = "contraception"\n{models}', encoding="utf-8")
+    with pytest.raises(bm.SpecError, match=said):
+        run_specs(tmp_path / "s.toml", tmp_path / "out", console=quiet)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, quiet):
+    (tmp_path / "small.toml").write_text(SPECS, encoding="utf-8")
+    with pytest.raises(bm.DataError, match=r"no folder .*small.toml/out can be made: Not a directory; choose another"):
+        run_specs(tmp_path / "small.toml", tmp_path / "small.toml" / "out", console=quiet)
+
+
+def test_a_spec_file_that_is_no_text_is_named(tmp_path, quiet):
+    (tmp_path / "s.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(bm.SpecError, match=r"s\.toml is not a text file in UTF-8"):
+        run_specs(tmp_path / "s.toml", tmp_path / "out", console=quiet)
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old", encoding="utf-8")

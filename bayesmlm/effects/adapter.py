@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesmlm.bars import quoted
+from bayesmlm.bayes.draws import ParameterDraws
 from bayesmlm.comparable import check_fits
 from bayesmlm.design import Design
 from bayesmlm.effects.expected import expected_at
-from bayesmlm.effects.parameters import Draws, Point, parameters_of
+from bayesmlm.effects.parameters import Point, parameters_of
 from bayesmlm.effects.request import check_estimand
 from bayesmlm.effects.variables import predictors_of
 from bayesmlm.errors import DataError, FitError
@@ -68,7 +69,7 @@ def to_marginaleffects(fit: Fit, estimand: str | None = None) -> Any:
     """
     check_fits("effects.to_marginaleffects", fit)
     estimand, point, design = check_estimand(fit, estimand), parameters_of(fit), fit.design
-    if isinstance(point, Draws):
+    if isinstance(point, ParameterDraws):
         raise FitError("marginaleffects takes one estimate, not draws: use bayesmlm.effects for a posterior")
     if estimand == "conditional":
         raise FitError('marginaleffects does not know of groups\' own effects: estimand="typical" or "population"')

@@ -71,7 +71,9 @@ def contrasts_of(names: list[str], hypothesis: Any, ratios: bool) -> Contrasts:
     if m > _MANY:
         raise FitError(f"the table has {m} rows, too many to contrast with each other; average within by= first")
     if isinstance(hypothesis, Mapping):
-        rows = [np.asarray(given, dtype=float) for given in hypothesis.values()]
+        if not hypothesis:
+            raise FitError("hypothesis= has no contrast: give weights by name")
+        rows = [_weights(name, given) for name, given in hypothesis.items()]
         for name, row in zip(hypothesis, rows, strict=True):
             if row.shape != (m,):
                 raise FitError(f'the contrast "{name}" has {row.size} weights for {m} rows ({", ".join(names)})')
@@ -92,6 +94,16 @@ def contrasts_of(names: list[str], hypothesis: Any, ratios: bool) -> Contrasts:
     sign = "/" if ratios else "-"
     labels = [f"{names[after]} {sign} {names[before]}" for before, after in pairs]
     return Contrasts(weights, labels, m if hypothesis == "pairwise" else 0)
+
+
+def _weights(name: str, given: Any) -> Array:
+    try:
+        row = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        row = np.array([np.nan])
+    if not np.isfinite(row).all():
+        raise FitError(f'the contrast "{name}" should have numbers for weights, one per row, not {given!r}')
+    return row
 
 
 def row_names(labels: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""Expected responses of rows, on a scale, with their derivatives in every parameter; or under every draw.
+"""Expected responses of rows, on a scale, with their derivatives in every parameter.
 
 A scale is a link: the response itself is the identity, a ratio is a difference on the log, an odds ratio one on the
 logit.  Where the scale is the model's own link and nothing is averaged over, values are linear predictors, exactly.
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from bayesmlm.effects.parameters import Draws, Point, spherical_rows
+from bayesmlm.effects.parameters import Point, spherical_rows
 from bayesmlm.estimands import PredictionRows
 from bayesmlm.families import Link
-from bayesmlm.prediction import averaged_mean, averaged_under
+from bayesmlm.prediction import averaged_mean
 
-__all__ = ["Expected", "expected_at", "expected_under"]
+__all__ = ["Expected", "expected_at"]
 
 Array = np.ndarray[Any, Any]
 
@@ -83,30 +83,6 @@ def expected_at(
     values, d_eta, d_spread = _on_scale(eta, spread, link, scale)
     by_theta = [(d_spread * column)[:, None] for column in spread_slopes]
     return Expected(values, np.hstack([d_eta[:, None] * slope, *by_theta]), _scaled(own, d_eta))
-
-
-def expected_under(
-    draws: Draws, rows: PredictionRows, estimand: str, new_groups: str, link: Link, scale: Link
-) -> Array:
-    """Expected responses under every draw, shape (s, m); see :func:`expected_at`."""
-    eta = rows.offset + draws.beta @ rows.X.T
-    spread, averaged = np.zeros_like(eta), np.zeros(eta.shape[1], dtype=bool)
-    for t, (lam, integrated) in enumerate(_terms(draws.factors, rows, estimand, new_groups)):
-        if integrated.any():
-            m = np.einsum("ia,sac->sic", rows.z[t][integrated], lam)
-            spread[:, integrated] += np.einsum("sic,sic->si", m, m)
-            averaged |= integrated
-        if estimand == "conditional":
-            known = np.flatnonzero(rows.codes[t] >= 0)
-            effects = draws.effects[t][:, rows.codes[t][known]]
-            eta[:, known] += np.einsum("ia,sia->si", rows.z[t][known], effects)
-    if not averaged.any():
-        return _on_scale(eta, spread, link, scale)[0]
-    values, known = np.empty_like(eta), ~averaged
-    values[:, known] = _on_scale(eta[:, known], spread[:, known], link, scale)[0]
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        values[:, averaged] = scale.link(averaged_under(eta[:, averaged], spread[:, averaged], link))
-    return values
 
 
 def _terms(factors: tuple[Array, ...], rows: PredictionRows, estimand: str, new_groups: str) -> Any:

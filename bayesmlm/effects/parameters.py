@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from bayesmlm.bayes.draws import ParameterDraws, posterior_draws
 from bayesmlm.laplace.covariance import factors
 
-__all__ = ["Draws", "Point", "parameters_of"]
+__all__ = ["Point", "parameters_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -42,38 +42,14 @@ class Point:
     precision: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Draws:
-    """Draws of a posterior.
-
-    Attributes
-    ----------
-    beta : ndarray, shape (s, p)
-    factors : tuple of ndarray, shape (s, k, k)
-    effects : tuple of ndarray, shape (s, levels, k)
-        Of the groups known, by term; empty where they are not asked for.
-    """
-
-    beta: Array
-    factors: tuple[Array, ...]
-    effects: tuple[Array, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.beta)
-
-    def part(self, which: slice) -> Draws:
-        """Some of the draws."""
-        return Draws(self.beta[which], tuple(f[which] for f in self.factors), tuple(e[which] for e in self.effects))
-
-
-def parameters_of(fit: Any, groups_known: bool = False) -> Point | Draws:
+def parameters_of(fit: Any, groups_known: bool = False) -> Point | ParameterDraws:
     """Parameters of any fit.
 
     Parameters
     ----------
     fit : Fit
     groups_known : bool
-        Also the effects of the groups the model has seen.
+        Also the effects of the groups the model has seen; draws have them anyway.
 
     Examples
     --------
@@ -86,13 +62,7 @@ def parameters_of(fit: Any, groups_known: bool = False) -> Point | Draws:
     if fit.reading == "population":
         return Point(fit.fixef().to_numpy(), (), fit.vcov().to_numpy())
     if fit.reading == "posterior":
-        drawn = list(islice(fit._parameters(0), len(fit._values())))
-        terms = range(len(fit.design.groups))
-        return Draws(
-            np.array([draw.beta for draw in drawn]),
-            tuple(np.array([draw.factors[t] for draw in drawn]) for t in terms),
-            tuple(np.array([draw.effects[t] for draw in drawn]) for t in terms) if groups_known else (),
-        )
+        return posterior_draws(fit.design, fit.tree)
     solution, design = fit.solution, fit.design
     lams = tuple(factors(solution.theta, tuple(len(group.terms) for group in design.groups)))
     size = len(solution.beta) + len(solution.theta)

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bayesmlm.effects.expected import Expected, expected_at, expected_under
-from bayesmlm.effects.parameters import Draws, Point
+from bayesmlm.bayes.draws import ParameterDraws
+from bayesmlm.bayes.predictions import expected_under
+from bayesmlm.effects.expected import Expected, expected_at
+from bayesmlm.effects.parameters import Point
 from bayesmlm.estimands import PredictionRows
 from bayesmlm.families import IDENTITY, Link
 
@@ -119,13 +121,13 @@ def _sparse(weights: Any) -> Any:
 
 
 def evaluate(
-    parameters: Point | Draws, settings: Sequence[PredictionRows], averages: Any, estimand: Estimand
+    parameters: Point | ParameterDraws, settings: Sequence[PredictionRows], averages: Any, estimand: Estimand
 ) -> Normal | Sampled:
     """Values of every setting of the rows, cell by cell within the first, then the second, and so on.
 
     Parameters
     ----------
-    parameters : Point or Draws
+    parameters : Point or ParameterDraws
     settings : sequence of PredictionRows
         The same n rows, with other values of some columns.
     averages : sparse array, shape (cells, n), or None
@@ -142,11 +144,13 @@ def evaluate(
     >>> found.combined(np.array([[-1.0, 1.0]])).errors()
     array([1.])
     """
-    if isinstance(parameters, Draws):
+    if isinstance(parameters, ParameterDraws):
         widest = max(len(rows.X) for rows in settings)
         step = max(_AT_ONCE // max(widest, 1), 1)
         parts = [
-            np.hstack([_sampled(parameters.part(slice(at, at + step)), rows, averages, estimand) for rows in settings])
+            np.hstack(
+                [_sampled(parameters.chosen(slice(at, at + step)), rows, averages, estimand) for rows in settings]
+            )
             for at in range(0, len(parameters), step)
         ]
         return Sampled(np.vstack(parts))
@@ -183,7 +187,7 @@ def _estimated(point: Point, rows: PredictionRows, averages: Any, of: Estimand) 
     return Expected(values, chain[:, None] * found.jacobian, own)
 
 
-def _sampled(draws: Draws, rows: PredictionRows, averages: Any, of: Estimand) -> Array:
+def _sampled(draws: ParameterDraws, rows: PredictionRows, averages: Any, of: Estimand) -> Array:
     scale = _first(averages, of)
     values = expected_under(draws, rows, of.name, of.new_groups, of.link, scale)
     if averages is not None:

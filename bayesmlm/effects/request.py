@@ -16,7 +16,7 @@ from bayesmlm.effects.grids import grid
 from bayesmlm.effects.parameters import parameters_of
 from bayesmlm.effects.quantities import Estimand, Normal, Sampled, evaluate
 from bayesmlm.effects.rows import Base, base_rows, rows_at
-from bayesmlm.effects.variables import Setting, settings_of
+from bayesmlm.effects.variables import Setting, predictors_of, settings_of
 from bayesmlm.errors import DataError, FitError, among
 from bayesmlm.estimands import ESTIMANDS
 from bayesmlm.families import Link
@@ -148,6 +148,13 @@ def read_request(
         if newdata != "grid":
             raise FitError(
                 f'newdata should be a data frame, or "grid" for every combination of levels, not "{newdata}"'
+            )
+        known = predictors_of(fit.design)
+        absent = [name for group in fit.design.groups for name in group.factors if name not in known]
+        if estimand == "conditional" and absent:
+            raise FitError(
+                f'newdata="grid" has no "{absent[0]}", whose effects estimand="conditional" is given: name its groups, '
+                f"as newdata=effects.grid(fit, {absent[0]}=[...])"
             )
         newdata = grid(fit, balanced=True)
     fixed = {} if at is None else settings_of(fit.design, at)

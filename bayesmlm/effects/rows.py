@@ -124,7 +124,7 @@ def _by_columns(by: Any) -> list[str]:
     for name in names:
         if not isinstance(name, str):
             raise FitError(f"by should name columns, not {name!r}")
-    return names
+    return list(dict.fromkeys(names))
 
 
 def _columns(fit: Any, newdata: Any, columns: list[str]) -> pd.DataFrame:
@@ -139,7 +139,9 @@ def _columns(fit: Any, newdata: Any, columns: list[str]) -> pd.DataFrame:
             return frame.assign(**as_trained(frame[factors], levels))
         from bayesmlm.frames import row_count
 
-        return pd.DataFrame(index=pd.RangeIndex(row_count(newdata)))
+        if not (n := row_count(newdata)):
+            raise DataError("new data: the data have no rows; check how they were read or filtered")
+        return pd.DataFrame(index=pd.RangeIndex(n))
     rows = fit.design.rows
     if not columns:
         return pd.DataFrame(index=pd.RangeIndex(len(rows)))
@@ -158,7 +160,10 @@ def _weights(fit: Any, newdata: Any, weights: Any, n: int) -> Array:
         weights = _columns(fit, newdata, [weights])[weights]
         if weights.dtype.kind not in "fiu":
             raise DataError(f'weights: column "{weights.name}" does not hold numbers')
-    values = np.asarray(weights, dtype=float)
+    try:
+        values = np.asarray(weights, dtype=float)
+    except (TypeError, ValueError):
+        raise DataError("weights should be numbers, one per row, or the name of a column") from None
     if newdata is None and values.shape == (fit.design.n_rows,):
         values = values[fit.design.rows]
     if values.shape != (n,):
@@ -216,6 +221,7 @@ def _set(frame: pd.DataFrame, design: Design, name: str, value: Any) -> Any:
     import pandas as pd
 
     if isinstance(value, Shift):
+        as_trained(frame[[name]], {})  # a number, or it is refused
         return frame[name].to_numpy(dtype=float) + value.by
     levels, is_number = levels_of(design, name), isinstance(value, int | float) and not isinstance(value, bool)
     if levels is None or (is_number and name in design.formula.coded_columns):

@@ -80,10 +80,10 @@ def effect_table(
         if adjust is not None:
             raise FitError("a posterior has no p-values to adjust: its probabilities are of all quantities at once")
         columns = _of_draws(found, back, level, tested)
-        said["interval"] = f"{level:.0%} equal-tailed intervals of {len(found.values)} draws"
+        said["interval"] = f"{100 * level:g}% equal-tailed intervals of {len(found.values)} draws"
     else:
         columns, words = _of_estimates(found, back, level, tested, adjust, pairs_of)
-        said["interval"] = f"{level:.0%} Wald intervals"
+        said["interval"] = f"{100 * level:g}% Wald intervals"
         said["adjust"] = words if adjust is not None or pairs_of else ""
     table = EffectTable({**{str(name): labels[name] for name in labels}, **columns}, index=labels.index)
     table["estimand"] = str(said["estimand"]).partition(":")[0]

@@ -219,12 +219,18 @@ def changes_of(fit: Any, variables: Any) -> list[Change]:
         if not variables:
             raise FitError("the model has no predictors, and so no effects to compare")
     asked = dict(variables) if isinstance(variables, Mapping) else dict.fromkeys(_listed(variables))
+    _require_some(asked)
     out: list[Change] = []
     for name, given in asked.items():
         require_predictor(design, name)
         levels = levels_of(design, name)
         out += _of_number(fit, name, given) if levels is None else _of_factor(design, name, given, levels)
     return out
+
+
+def _require_some(asked: Any) -> None:
+    if not asked:
+        raise FitError("variables= names none: leave it out for all predictors")
 
 
 def _of_factor(design: Design, name: str, given: Any, levels: Sequence[Any]) -> list[Change]:
@@ -273,8 +279,10 @@ def steps_of(fit: Any, variables: Any) -> list[Change]:
         variables = [name for name in predictors_of(design) if levels_of(design, name) is None]
         if not variables:
             raise FitError("the model has no numeric predictors, and so no slopes; comparisons() compares levels")
+    asked = _listed(variables)
+    _require_some(asked)
     out = []
-    for name in _listed(variables):
+    for name in asked:
         require_predictor(design, name)
         if levels_of(design, name) is not None:
             raise FitError(f'"{name}" is a factor and has no slope; comparisons() compares its levels')

@@ -6,6 +6,7 @@ four verbs differ in the settings and in the combination alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bayesmlm.effects.answers import (
@@ -138,7 +139,7 @@ def means(
     >>> pairs[["contrast", "estimate", "p_value"]].round(3).values.tolist()[-1]
     ['3+ - 2', -0.009, 0.996]
     """
-    if by is None:
+    if by is None or (isinstance(by, list | tuple | Mapping) and not by):
         raise FitError("means are by something: name a factor, or give values of a variable")
     request = read_request("means", fit, newdata, True, estimand, by, weights, new_groups, level)
     return answer_expected(request, scale, average, hypothesis, adjust)
