@@ -21,7 +21,7 @@ _HOMES = {
     "load_dataset": "datasets",
     "list_datasets": "datasets",
     "anova": "ladder",
-    "bayes_factor": "bayes.marginal.evidence",
+    "bayes_factor": "evidence",
     "calibrate": "calibration.harness",
     "compare": "ranking",
     "drop1": "deletion",
@@ -64,7 +64,6 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from bayesmlm.bayes.marginal.evidence import bayes_factor
     from bayesmlm.bayes.marginal.many import sample_many
     from bayesmlm.bayes.marginal.reweighting import under_other_priors
     from bayesmlm.calibration import calibrate
@@ -83,6 +82,7 @@ if TYPE_CHECKING:
         PriorError,
         SpecError,
     )
+    from bayesmlm.evidence import bayes_factor
     from bayesmlm.exports import export
     from bayesmlm.fit import Fit
     from bayesmlm.ladder import anova

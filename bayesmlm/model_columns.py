@@ -10,7 +10,7 @@ import numpy as np
 from bayesmlm.arguments import check_level
 from bayesmlm.comparable import check_fits, unique_names
 from bayesmlm.errors import BayesmlmError, FitError, among
-from bayesmlm.ratios import baseline_word, exponentiated, ratio_word
+from bayesmlm.ratios import baseline_terms, baseline_word, exponentiated, ratio_word
 from bayesmlm.sheets.numbers import like_error
 
 if TYPE_CHECKING:
@@ -154,15 +154,14 @@ def _component(fits: Sequence[Any], tables: Sequence[pd.DataFrame], component: s
     cells: Rows = {}
     order: list[str] = []
     for i, (fit, table) in enumerate(zip(fits, tables, strict=True)):
-        untested = fit._untested() if stars else {}
+        tests = _p_values(fit) if stars else {}
         own = [(_name(row), row) for row in table[table.component == component].to_dict("records")]
         place = 0 if any(name in order for name, _ in own) else len(order)
         for name, row in own:
             if name not in order:
                 order.insert(place, name)
             place = order.index(name) + 1
-            mark = _stars(row, untested) if stars and fit.reading in ("likelihood", "population") else ""
-            cells.setdefault(name, {})[i] = _cell(row, style, mark)
+            cells.setdefault(name, {})[i] = _cell(row, style, _stars(tests.get(row["term"], np.nan)))
     return {name: cells[name] for name in order}
 
 
@@ -185,10 +184,23 @@ def _cell(row: dict[str, Any], style: str, mark: str) -> str:
     return f"{estimate} [{like_error(row['conf_low'], error, 2)}, {like_error(row['conf_high'], error, 2)}]"
 
 
-def _stars(row: dict[str, Any], untested: dict[str, str]) -> str:
-    if "" in untested or row["term"] in untested:
-        return ""
-    p = row.get("p_value", np.nan)
+def _t_tested(fit: Any) -> bool:
+    """Whether tests are from t, as in the report."""
+    return bool(fit.reading == "likelihood" and fit.design.family.name == "gaussian")
+
+
+def _p_values(fit: Any) -> dict[str, float]:
+    """p by term, where there is an admissible test."""
+    df = "satterthwaite" if _t_tested(fit) else None
+    untested = fit._untested(df)
+    if fit.reading not in ("likelihood", "population") or "" in untested:
+        return {}
+    table = fit.table(df=df)
+    fixed = table[table.component == "fixed"]
+    return {term: p for term, p in zip(fixed.term, fixed.p_value, strict=True) if term not in untested}
+
+
+def _stars(p: float) -> str:
     return "***" if p < 0.001 else "**" if p < 0.01 else "*" if p < 0.05 else ""
 
 
@@ -239,6 +251,19 @@ def _or_nothing(fact: Callable[[], Any]) -> Any:
         return None
 
 
+def _ratio_words(fits: Sequence[Any], word: str) -> str:
+    """What exp() of the coefficients is, and of those that are compared with nothing: a row may hold both."""
+    own = [fit for fit in fits if ratio_word(fit.design.family) == word]
+    named = {}
+    for fit in own:
+        terms = baseline_terms(fit.design)
+        if terms == ("Intercept",):
+            named["of the intercept"] = True
+        elif terms:
+            named[f"of {', '.join(terms)}{f' in {fit.name}' if len(fits) > 1 else ''}"] = True
+    return f"{word}s ({', '.join([*named, baseline_word(own[0].design.family)])})" if named else f"{word}s"
+
+
 # notes ----------------------------------------------------------------------------------------------------
 
 
@@ -247,19 +272,19 @@ def _notes(
 ) -> list[str]:
     """What the cells are, the models, and what a reader must know of them."""
     readings = {fit.reading for fit in fits}
-    beside = "standard errors" if style == "se" else f"{level:.0%} intervals".replace("%", " %")
+    beside = "standard errors" if style == "se" else f"{100 * level:g} % intervals"
     what = f"Estimates with {beside}"
     if "posterior" in readings:
         of = "standard deviations" if style == "se" else "equal-tailed intervals"
         what += f"; of posteriors, means with {of}"
     out = [f"{what}."]
     if exponentiate:
-        words = {ratio_word(fit.design.family): baseline_word(fit.design.family) for fit in fits}
-        ratios = " and ".join(f"{ratio}s (of the intercept, {base})" for ratio, base in words.items())
+        ratios = " and ".join(dict.fromkeys(_ratio_words(fits, ratio_word(fit.design.family)) for fit in fits))
         by = ", with standard errors by the delta method" if style == "se" else ""
         out.append(f"Fixed effects are {ratios}{by}.")
     if stars:
-        out.append("* p < 0.05, ** p < 0.01, *** p < 0.001 (Wald), where the test is admissible.")
+        tests = "Wald; of gaussian likelihoods t, Satterthwaite" if any(map(_t_tested, fits)) else "Wald"
+        out.append(f"* p < 0.05, ** p < 0.01, *** p < 0.001 ({tests}), where the test is admissible.")
     if "population" in readings and any(fit.design.groups for fit in fits):
         out.append(
             "Coefficients of a GEE are averaged over the population, those of the others are given the groups: they "

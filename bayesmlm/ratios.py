@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesmlm.design import Design
 from bayesmlm.errors import FitError
 from bayesmlm.families import Family
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RATIOS", "baseline_word", "exponentiated", "ratio_word"]
+__all__ = ["RATIOS", "baseline_terms", "baseline_word", "exponentiated", "ratio_word"]
 
 RATIOS = {"logit": "odds ratio", "log": "rate ratio", "cloglog": "hazard ratio"}
 """What exp() of a coefficient is, by link; under the complementary log-log it is a ratio of cumulative hazards."""
@@ -59,6 +60,26 @@ normal variable; for ratios of odds fit with link="logit", for ratios of probabi
 def baseline_word(family: Family) -> str:
     """What exp() of the intercept is."""
     return _BASELINES[family.link.name]
+
+
+def baseline_terms(design: Design) -> tuple[str, ...]:
+    """Coefficients that are compared with nothing: the intercept, or those of every level where it is left out.
+
+    They are found by their columns, which sum to one in every row.
+
+    Examples
+    --------
+    >>> import bayesmlm as bm
+    >>> d = bm.load_dataset("contraception")
+    >>> [baseline_terms(bm.Model(f"use ~ {right}", d).design) for right in ("urban", "0 + age + urban", "0 + age")]
+    [('Intercept',), ('urban[N]', 'urban[Y]'), ()]
+    """
+    parts = [] if design.matrix_spec is None else [set(map(str, part.columns)) for part in design.matrix_spec.structure]
+    for part in [{"Intercept"}, *parts]:
+        own = [j for j, term in enumerate(design.terms) if term in part]
+        if own and (design.X[:, own].sum(axis=1) == 1.0).all():
+            return tuple(design.terms[j] for j in own)
+    return ()
 
 
 def exponentiated(table: pd.DataFrame, family: Family) -> pd.DataFrame:

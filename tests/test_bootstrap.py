@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from bayesmlm.errors import FitError
-from bayesmlm.ml.bootstrap import KINDS, Bootstrap, bootstrap
+from bayesmlm.ml.bootstrap import bootstrap
+from bayesmlm.ml.bootstrapped import KINDS, Bootstrap
 from bayesmlm.model import Model
 from bayesmlm.parallel import in_processes
 from tests.likelihood_reference import HERE, our_name, table_of

@@ -8,8 +8,8 @@ from scipy.stats import binom
 
 import bayesmlm as bm
 from bayesmlm import checks, plots
+from bayesmlm.bayes.prior_density import log_priors
 from bayesmlm.checks.monte_carlo import both_tails, chi_square, holm, random_ranks, upper_tail
-from bayesmlm.checks.sensitivity import log_priors
 from bayesmlm.cross_validation.draws import parameter_draws
 from bayesmlm.uniformity import uniform_values
 
@@ -258,7 +258,7 @@ def test_priors_likelihood_and_effects_make_the_kernel(toy, formula, family):
     design = fit.design
     kernel = build_kernel(design, (True,) * len(design.groups))
     x = coordinates_from(design, kernel.coordinates, fit.tree["posterior"]).reshape(50, -1)
-    parts = log_priors(design, fit.tree)
+    parts = log_priors(design, design.priors, fit.tree)
     total = sum(values.sum(axis=2) for values in parts.values()).ravel() + fit.log_likelihood().sum(axis=2).ravel()
     draws = parameter_draws(fit)
     for factor, effects, term in zip(draws.factors, draws.effects, kernel.coordinates.terms, strict=True):

@@ -350,7 +350,7 @@ def test_facts_of_a_posterior_are_means_over_its_draws(posterior):
 
 
 def test_classification_of_a_posterior(posterior):
-    eta, _ = posterior._linear_predictor(posterior_rows(posterior), "conditional", "zero")
+    _, eta = posterior._own_predictors()
     y = posterior.design.response.y
     right = ((eta > 0.0) == (y == 1.0)).mean(axis=1)
     found = posterior.classification(interval="posterior")
@@ -363,12 +363,6 @@ def test_classification_of_a_posterior(posterior):
     assert table.conf_low["auc"] < table.estimate["auc"] < table.conf_high["auc"]
     # Averaged over groups, districts are told apart no more.
     assert posterior.auc("population") < posterior.auc()
-
-
-def posterior_rows(fit):
-    from bayesmlm.fit import prediction_rows
-
-    return prediction_rows(fit.design, None, "conditional", "zero")
 
 
 def test_dispersion_of_a_posterior_counts_every_observation(posterior):

@@ -28,7 +28,6 @@ from bayesmlm.bayes.marginal.conditional import (
 )
 from bayesmlm.bayes.marginal.density import density_through
 from bayesmlm.bayes.marginal.derivatives import row_derivatives
-from bayesmlm.bayes.marginal.evidence import bayes_factor
 from bayesmlm.bayes.marginal.fit import MarginalFit, fit_of_draws
 from bayesmlm.bayes.marginal.inner import inner_mode, moments
 from bayesmlm.bayes.marginal.joint import integrate
@@ -37,10 +36,12 @@ from bayesmlm.bayes.marginal.many import sample_many
 from bayesmlm.bayes.marginal.outer import outer_proposal
 from bayesmlm.bayes.marginal.pareto import effective_draws, k_limit, resampled, smoothed
 from bayesmlm.bayes.marginal.parts import parts_of
-from bayesmlm.bayes.marginal.reweighting import log_prior_density, under_other_priors
+from bayesmlm.bayes.marginal.reweighting import under_other_priors
 from bayesmlm.bayes.marginal.walk import settle
+from bayesmlm.bayes.prior_density import log_prior_density
 from bayesmlm.design import build_design
 from bayesmlm.errors import ComparisonError, FitError, PriorError
+from bayesmlm.evidence import bayes_factor
 from bayesmlm.laplace import agq, kernels
 from bayesmlm.spec import Spec
 from bayesmlm.start import find_start
@@ -912,7 +913,7 @@ def test_bayes_factors_are_refused_where_there_is_none(pair, contraception):
     with pytest.raises(FitError, match=r"the prior of age is flat; give it a proper one"):
         flat.log_evidence  # noqa: B018
     few = fit_of(bm.Model("use ~ age + (1 | district)", contraception[:500], name="few"), draws=500)
-    with pytest.raises(ComparisonError, match="a and few were fitted to other rows"):
+    with pytest.raises(ComparisonError, match="a was fitted to 1934 rows and few to 500"):
         bayes_factor(pair[0], few)
     with pytest.raises(ComparisonError, match="posteriors that know their marginal likelihood"):
         bayes_factor(pair[0], BayesFit(pair[1].model, pair[1].tree))
@@ -1019,10 +1020,20 @@ def test_a_model_that_fails_does_not_stop_the_others(contraception):
     assert many.table().model.unique().tolist() == ["m0"]
 
 
+def test_one_draw_has_no_certificate_and_no_covariance(contraception):
+    model = bm.Model("use ~ urban + (1 | district)", contraception)
+    said = refusal(lambda: model.sample(1, chains=1, method="marginal"))
+    assert "a certificate takes 25 draws or more, not 1" in said
+    fit = model.sample(1, chains=1, method="auto")
+    assert fit.engine == "nuts"
+    assert refusal(fit.vcov) == "a covariance takes two draws or more, and there is one: sample more"
+
+
 @pytest.mark.parametrize(
     ("models", "arguments", "said"),
     [
         ([], {}, "there are no models to sample"),
+        (3, {}, "sample_many takes a sequence of models, not a int"),
         ([3], {}, "sample_many takes models, such as bm.Model(...) makes, not a int"),
         (
             None,

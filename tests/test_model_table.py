@@ -274,3 +274,33 @@ def test_what_cannot_be_written_is_said(table, fits, tmp_path):
         bm.export(table, "markdown", exponentiate=True)
     with pytest.raises(bm.FitError, match='no summary style "brief"'):
         bm.export(fits["ml"], "markdown", style="brief")
+
+
+def test_a_level_is_a_ratio_beside_an_intercept_and_odds_without(contraception):
+    ratio = bm.Model("use ~ urban", contraception, name="a").fit_ml()
+    odds = bm.Model("use ~ 0 + urban", contraception, name="b").fit_ml()
+    text = " ".join(str(bm.model_table(ratio, odds, exponentiate=True)).split())
+    assert "odds ratios (of the intercept, of urban[N], urban[Y] in b, odds)" in text
+
+
+def test_stars_of_gaussian_models_are_of_t():
+    """Five groups, and a predictor of groups: z makes 0.05 of what t leaves at 0.1."""
+    rng = np.random.default_rng(2)
+    group = np.repeat(np.arange(5), 20)
+    x = np.array([0.0, 0.0, 1.0, 1.0, 1.0])[group]
+    effects = np.array([-0.5, 0.5, 1.0, 1.6, 2.0])[group]
+    data = pd.DataFrame({"y": effects + 0.1 * rng.normal(size=100), "x": x, "g": group})
+    fit = bm.Model("y ~ x + (1 | g)", data, family="gaussian").fit_ml(reml=True)
+    z, t = (fit.table(df=df).set_index("term").p_value["x"] for df in (None, "satterthwaite"))
+    assert z < 0.05 < t
+    assert "*" not in cells(bm.model_table(fit, stars=True)).loc["x"].iloc[0]
+
+
+def test_tables_with_rows_by_name_are_written(fits):
+    assert "| district | 0.06 |" in re.sub(r"0\.06\d*", "0.06", bm.export(fits["ml"].icc(), "markdown"))
+    assert "| age | " in bm.export(fits["ml"].correlation(), "markdown")
+
+
+def test_a_level_is_written_with_all_its_digits(fits):
+    assert fits["ml"].table(level=0.999).attrs["interval"].startswith("99.9%")
+    assert "99.9 % intervals" in str(bm.model_table(fits["ml"], style="ci", level=0.999))

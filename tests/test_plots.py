@@ -1,5 +1,6 @@
 """Figures by their content: what is drawn where, what the axes say, what is refused."""
 
+import io
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -434,6 +435,19 @@ def test_curves_refuse_columns_of_the_wrong_kind(ml, arguments, error, message):
 # observed proportions -------------------------------------------------------------------------------------
 
 
+def test_dollar_signs_in_names_begin_no_formula(toy):
+    data = toy.assign(price=np.where(np.arange(len(toy)) % 2 == 0, "$1-$5", "$\\frac$"))
+    figure = plots.coefficients(bm.Model("y ~ price + (1 | g)", data).fit_ml())
+    assert any("$\\frac$" in ax.get_title() for ax in figure.axes)
+    figure.savefig(io.BytesIO())  # matplotlib would refuse \\frac without its arguments
+
+
+def test_lowess_between_two_clumps_is_the_line_between_them():
+    """Halfway every point lies on the edge of the neighbourhood, where tricube weights are 0."""
+    x = np.repeat([0.0, 1.0], 10)
+    assert plots.lowess(x, 2.0 * x, np.array([0.5])) == pytest.approx([1.0])
+
+
 def test_lowess_is_the_one_of_statsmodels():
     from statsmodels.nonparametric.smoothers_lowess import lowess
 
@@ -687,6 +701,17 @@ def test_groups_that_say_nothing_of_a_slope_have_no_estimate_of_their_own():
     found = own_estimates(family_of("bernoulli"), y, ones, ones, np.zeros(12), codes, z)
     # One predictor that does not vary, one that separates the answers, one that does neither.
     assert np.isfinite(found).all(axis=1).tolist() == [False, False, True]
+
+
+def test_a_mean_at_the_end_of_its_range_has_no_estimate_of_its_own():
+    from bayesmlm.families import family_of
+    from bayesmlm.plots.unpooled import own_estimates
+
+    y, codes, ones = np.array([0.0, 1, 1, 0, 1, 1]), np.repeat([0, 1], 3), np.ones(6)
+    # Φ(9) is 1 to the last digit: its variance is 0, and no warning is given.
+    eta = np.array([0.0, 0, 0, 9, 9, 9])
+    found = own_estimates(family_of("bernoulli", "probit"), y, ones, ones, eta, codes, np.ones((6, 1)))
+    assert np.isfinite(found[:, 0]).tolist() == [True, False]
 
 
 def test_shrinkage_refuses_what_is_not_there(ml, slopes, data):

@@ -262,7 +262,9 @@ def test_no_standard_deviation_is_tested():
         "between groups of g is estimated at zero, the end of its range, so that it has no interval and no test" in text
     )
     text = flat(bm.Model("y ~ x + (x | g)", one_effect_twice(1)).fit_ml().report())
-    assert "within g is estimated at 1.00, the end of its range, so that it has no interval and no test" in text
+    assert (
+        "between groups of g is estimated at 1.00, the end of its range, so that it has no interval and no test" in text
+    )
     text = flat(bm.Model("y ~ 1 + (1 | g)", few_groups()).fit_ml().report())
     sentence = re.search(r"The standard deviation[^.]*\.\d+ \([^)]*\)", text)[0]
     assert "95 % CI" in sentence
@@ -332,14 +334,18 @@ def test_gaussian_fits_speak_of_means_and_t(sleepstudy):
         "A linear mixed model was fitted to 180 observations by restricted maximum likelihood.",
         "the mean of Reaction from Days",
         "Intercepts and effects of Days vary between the 18 groups of Subject.",
-        "The correlation of the intercept and the effect of Days within Subject is 0.07",
+        "The correlation of the intercept and the effect of Days between groups of Subject is 0.07",
         "Days: positive, significant at the 5 % level (β = 10.47, 95 % CI [7.21, 13.73], t(17) = 6.77, p < 0.001; "
         "standardised β = 0.54 [0.37, 0.70])",
-        "Satterthwaite's degrees of freedom",
+        "Satterthwaite's degrees of freedom, those of the spread between groups Wald's",
         "with Reaction and Days as z-scores",
     ):
         assert part in text
     assert "ratio" not in text
+    # Least squares has an exact test, maximum likelihood has not.
+    alone = m.update("Reaction ~ Days")
+    assert "are from t; significant" in flat(alone.fit_ml(reml=True).report())
+    assert "on as many degrees of freedom as observations (fit_ml(reml=True)" in flat(alone.fit_ml().report())
 
 
 def test_counts_successes_and_links_have_their_words(contraception):
@@ -351,7 +357,8 @@ def test_counts_successes_and_links_have_their_words(contraception):
     counts = bm.Model("incidence ~ period + offset(log(size)) + (1 | herd)", cbpp, family="poisson").fit_ml()
     text = flat(counts.report())
     assert "A Poisson mixed model" in text
-    assert "log of the mean of incidence" in text
+    # Without its offset the intercept would be another mean.
+    assert "log of the mean of incidence at period = 1 and log(size) = 0 in a group" in text
     assert "rate ratio 0.43" in text
     assert "odds" not in text
     probit = flat(bm.Model("use ~ age + urban", contraception, link="probit").fit_ml().report())
@@ -363,7 +370,14 @@ def test_counts_successes_and_links_have_their_words(contraception):
 
 
 @pytest.mark.parametrize(
-    "formula", ["use ~ 1 + (1 | district)", "use ~ 0 + urban + (1 | district)", "use ~ poly(age, 2)"]
+    "formula",
+    [
+        "use ~ 1 + (1 | district)",
+        "use ~ 0 + urban + age + (1 | district)",
+        "use ~ poly(age, 2)",
+        "use ~ 0 + (1 | district)",
+        "use ~ I(age - 5)",
+    ],
 )
 def test_formulas_at_the_edge_read_well(formula, contraception):
     text = flat(bm.Model(formula, contraception).fit_ml().report())
@@ -371,7 +385,13 @@ def test_formulas_at_the_edge_read_well(formula, contraception):
     assert "nan" not in text
     if "0 +" in formula:
         assert "intercept, the log-odds" not in text
-        assert "- urban [N]: negative" in text  # every level has a coefficient of its own
+    if "0 + urban" in formula:  # every level has a coefficient of its own, which is no ratio
+        assert re.search(r"- urban \[N\] \(at age = 0\): negative[^;]*; odds 0\.49", text)
+        assert re.search(r"- age: [^;]*; odds ratio", text)
+    if formula.startswith("use ~ 0 + (1"):
+        assert "of use = Y by group effects alone" in text
+    if "I(age" in formula:
+        assert "at age - 5 = 0, is" in text
     if "poly" in formula:
         assert "at poly(age, 2) = 0" in text
     if formula.startswith("use ~ 1"):

@@ -14,9 +14,9 @@ from PIL import Image
 import bayesmlm as bm
 from bayesmlm.report import Entry, render
 from bayesmlm.report.figures import figures, png
-from bayesmlm.report.numbers import format_interval, format_number
 from bayesmlm.report.pictures import Picture, pictures_of
 from bayesmlm.report.tables import Cell, Column, Part, table
+from bayesmlm.sheets.numbers import format_interval, format_number
 
 VOID = {"meta", "link", "img", "br"}
 NASTY = "<script>alert('x')</script> & \"quotes\""

@@ -131,7 +131,7 @@ def test_the_direction_without_a_maximum_is_named(place, values, message, contra
 def test_directions_of_correlated_columns_are_named(sleepstudy):
     fit = Model("Reaction ~ Days + (Days | Subject)", sleepstudy, family="gaussian").fit_ml()
     for place, name in enumerate(["the standard deviation of Intercept between Subject",
-                                  "the correlation of Intercept,Days within Subject",
+                                  "the correlation of Intercept,Days between Subject",
                                   "the standard deviation of Days between Subject"]):  # fmt: skip
         diagonal = np.where(np.arange(3) == place, 0.0, 1.0)
         found = diagnose(fit.design, unfinished(fit, information=np.diag(diagonal), eigenvalues=np.sort(diagonal)))
@@ -172,7 +172,7 @@ def test_one_of_two_variances_at_zero():
 def test_a_perfect_correlation(sign):
     fit = Model("y ~ x + (x | g)", one_effect_twice(sign)).fit_ml()
     assert told(fit) == [
-        f"The fit is singular: the correlation of Intercept,x within g is {sign:+d}. Standard errors of its correlations "
+        f"The fit is singular: the correlation of Intercept,x between g is {sign:+d}. Standard errors of its correlations "
         f"are not defined there (NaN in the table): effects of one are a multiple of the other's. Leave one of them out, "
         f"fit uncorrelated effects (x || g), or use fit_map(), whose prior keeps it off the boundary."
     ]

@@ -56,5 +56,5 @@ def prediction_table(fit: Any, newdata: Any, kind: str, estimand: str, level: fl
     out = pd.DataFrame(
         {"estimate": eta, "std_error": error, "conf_low": low, "conf_high": high}, index=fit._index(newdata)
     )
-    out.attrs.update(estimand=ESTIMANDS["population"], interval=f"{level:.0%} Wald", kind=kind)
+    out.attrs.update(estimand=ESTIMANDS["population"], interval=f"{100 * level:g}% Wald", kind=kind)
     return out

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from bayesmlm.errors import FitError
+from bayesmlm.facts.unmaximised import Unmaximised
 from bayesmlm.fit import Fit
 from bayesmlm.simulation import Parameters
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["WithoutLikelihood"]
 
 
-class WithoutLikelihood(Fit):
+class WithoutLikelihood(Unmaximised, Fit):
     """The verbs that need a distribution or group effects, refused."""
 
     def _parameters(self, seed: int) -> Iterable[Parameters]:
@@ -24,38 +25,13 @@ class WithoutLikelihood(Fit):
             "it; simulate from fit_ml() or sample()"
         )
 
-    def _no_likelihood(self, asked: str) -> FitError:
+    def _no_maximum(self, asked: str) -> FitError:
         return FitError(f"a GEE has no likelihood, and so no {asked}; use fit.qic(), or fit.hypothesis() for a test")
-
-    @property
-    def loglik(self) -> float:
-        """Not a property of a GEE: raises, naming what to use."""
-        raise self._no_likelihood("log-likelihood")
-
-    @property
-    def aic(self) -> float:
-        """Not a property of a GEE: raises, naming what to use."""
-        raise self._no_likelihood("AIC")
-
-    @property
-    def aicc(self) -> float:
-        """Not a property of a GEE: raises, naming what to use."""
-        raise self._no_likelihood("AICc")
-
-    @property
-    def bic(self) -> float:
-        """Not a property of a GEE: raises, naming what to use."""
-        raise self._no_likelihood("BIC")
-
-    @property
-    def deviance(self) -> float:
-        """Not a property of a GEE: raises, naming what to use."""
-        raise self._no_likelihood("deviance")
 
     @property
     def null_deviance(self) -> float:
         """Not a property of a GEE: raises, naming what to use."""
-        raise self._no_likelihood("null deviance")
+        raise self._no_maximum("null deviance")
 
     def _no_groups(self, asked: str) -> FitError:
         return FitError(f"a GEE has no group effects, and so no {asked}; fit by fit_ml(), fit_map() or sample()")

@@ -78,7 +78,7 @@ def estimates_table(fit: Any, level: float, df: str | None) -> pd.DataFrame:
     z[:p] = estimate[:p] / error[:p]
     p_value = np.array([math.erfc(abs(value) / math.sqrt(2.0)) for value in z])
     columns = {"estimate": estimate, "std_error": error, "conf_low": low, "conf_high": high, "statistic": z}
-    interval = f"{level:.0%} Wald"
+    interval = f"{100 * level:g}% Wald"
     if df is not None:
         from scipy.special import stdtr, stdtrit
 
@@ -86,7 +86,7 @@ def estimates_table(fit: Any, level: float, df: str | None) -> pd.DataFrame:
         low[:p], high[:p] = estimate[:p] - width, estimate[:p] + width
         p_value[:p] = 2.0 * stdtr(degrees, -np.abs(z[:p]))
         columns["df"] = np.where(np.arange(len(rows)) < p, degrees, np.nan)
-        interval = f"{level:.0%} t, clusters minus coefficients (fixed effects)"
+        interval = f"{100 * level:g}% t, clusters minus coefficients (fixed effects)"
     low[p] = max(low[p], 0.0) if np.isfinite(low[p]) else low[p]
     out = labelled(rows, {**columns, "p_value": p_value})
     out.attrs.update(interval=interval, estimand=ESTIMANDS["population"], engine=fit.engine, std_error=fit.options.se)

@@ -47,7 +47,7 @@ def hypothesis_table(
     out.insert(0, "hypothesis", [h.text for h in read])
     if df is not None:
         out.insert(6, "df", degrees)
-    out.attrs.update(interval=f"{level:.0%} {'Wald' if df is None else 't'}", notes=[])
+    out.attrs.update(interval=f"{100 * level:g}% {'Wald' if df is None else 't'}", notes=[])
     return out
 
 

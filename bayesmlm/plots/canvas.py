@@ -50,10 +50,13 @@ def new_canvas(rows: int, columns: int, height: float, **options: Any) -> tuple[
     """
     import matplotlib.pyplot as plt
 
+    from bayesmlm.plots.verbatim import VerbatimFigure
+
     with plt.ioff():
         figure, axes = plt.subplots(
-            rows, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False, **options
-        )
+            rows, columns, FigureClass=VerbatimFigure, figsize=(WIDTH, height), layout="constrained", squeeze=False,
+            **options,
+        )  # fmt: skip
         plt.close(figure)
     for ax in axes.flat:
         tidy(ax)
@@ -162,7 +165,7 @@ def require_posterior(fit: Fit, asked: str, instead: str = "") -> BayesFit:
     if not isinstance(fit, BayesFit):
         raise FitError(
             f"{asked} needs draws, and a fit by {reading_of(fit)} has none; give it the result of Model.sample()"
-            + (f", or {instead}" if instead else "")
+            + (f", or {instead}" if instead and fit.engine != "gee" else "")
         )
     return fit
 

@@ -46,8 +46,9 @@ def lowess(x: Array, y: Array, at: Array, span: float = 2.0 / 3.0, weights: Arra
     for i, centre in enumerate(at):
         distance = np.abs(x - centre)
         reach = np.partition(distance, neighbours - 1)[neighbours - 1]
-        # Where ties fill the neighbourhood the fit is their mean.
-        weight = _tricube(distance / reach) if reach > 0 else (distance == 0).astype(float)
+        weight = _tricube(distance / reach) if reach > 0 else np.zeros(len(x))
+        if not weight.any():  # ties fill the neighbourhood, or all of it lies on its edge: equal weights
+            weight = (distance <= reach).astype(float)
         weight = weight if weights is None else weight * weights
         weight /= weight.sum()
         mean_x, mean_y = weight @ x, weight @ y

@@ -51,8 +51,9 @@ def own_estimates(family: Family, y: Array, trials: Array, weights: Array, eta: 
         mu, slope = link.inverse(at), link.derivative(at)
         with np.errstate(divide="ignore", invalid="ignore"):
             variance = mu * (1.0 - mu) if family.is_binary else mu if family.name == "poisson" else np.ones_like(mu)
-            score = np.nan_to_num(weights * (y - trials * mu) * slope / variance)
-            information = np.nan_to_num(weights * trials * slope**2 / variance)
+            # A mean at the end of its range, where the variance is 0, has no information left.
+            score = np.where(variance > 0.0, weights * (y - trials * mu) * slope / variance, 0.0)
+            information = np.where(variance > 0.0, weights * trials * slope**2 / variance, 0.0)
         g = np.stack([np.bincount(codes, score * z[:, a], n_groups) for a in range(k)], axis=1)
         H = np.empty((n_groups, k, k))
         for a in range(k):

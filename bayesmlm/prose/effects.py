@@ -9,7 +9,7 @@ import numpy as np
 
 from bayesmlm.prose.terms import terms_of
 from bayesmlm.prose.words import number, p_words, percent, within
-from bayesmlm.ratios import RATIOS
+from bayesmlm.ratios import RATIOS, baseline_terms, baseline_word
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +55,7 @@ def effect_lines(
     rows = {row["term"]: row for row in table.to_dict("records")}
     scaled = {} if standardised is None else {row["term"]: row for row in standardised.to_dict("records")}
     draws = fit._values() if fit.reading == "posterior" else None
+    levels = baseline_terms(fit.design)
     place = {term: j for j, term in enumerate(fit.design.terms)}
     out = []
     for term in terms_of(fit.design):
@@ -67,6 +68,7 @@ def effect_lines(
             facts[0] = ", ".join(part for part in (facts[0], test_words(row)) if part)
         word = RATIOS.get(fit.design.family.link.name)
         if word:
+            word = baseline_word(fit.design.family) if term.name in levels else word
             with np.errstate(over="ignore"):
                 facts.append(f"{word} {number(float(np.exp(row['estimate'])))}")
         if term.name in scaled:

@@ -39,7 +39,7 @@ def group_sentences(fit: Any, table: pd.DataFrame, level: float) -> list[str]:
 def _what(component: str, term: str, group: str) -> str:
     if component == "cor":
         a, _, b = term.partition(",")
-        return f"The correlation of {_effect(a)} and {_effect(b)} within {group}"
+        return f"The correlation of {_effect(a)} and {_effect(b)} between groups of {group}"
     return f"The standard deviation of {_effect(term)} between groups of {group}"
 
 

@@ -46,7 +46,8 @@ def model_sentences(fit: Any) -> list[str]:
     """The model, its data, how it was fitted, what varies by group."""
     design = fit.design
     predictors = list(design.formula.fixed_columns)
-    by = f" from {joined(predictors)}" if predictors else " by an intercept alone"
+    alone = " by an intercept alone" if design.terms else " by group effects alone"
+    by = f" from {joined(predictors)}" if predictors else alone
     mixed = "mixed " if design.groups else ""
     what = f"{_KINDS[design.family.link.name]} {mixed}model"
     if fit.reading == "population":
@@ -113,5 +114,5 @@ def _clusters(fit: Any) -> list[str]:
         return []
     return [
         f"Responses are taken to be correlated within the {fit.solution.sizes[0]:,} clusters of {fit.options.groups}; "
-        f"coefficients are population-averaged, and compare people of the population, not of one cluster."
+        f"coefficients are population-averaged, and compare members of the population, not of one cluster."
     ]

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesmlm.arguments import check_level
+from bayesmlm.design import Design
 from bayesmlm.errors import FitError
 from bayesmlm.prose.effects import effect_lines, limits_words, test_words
 from bayesmlm.prose.groups import group_sentences
 from bayesmlm.prose.model import model_sentences, response_words, scale_words
-from bayesmlm.prose.terms import origin
+from bayesmlm.prose.terms import origin, terms_of
 from bayesmlm.prose.words import capital, filled, joined, number
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def _intercept(fit: Any, fixed: pd.DataFrame, untested: Mapping[str, str], level
         return []
     row = fixed[fixed.term == "Intercept"].to_dict("records")[0]
     places = origin(fit.design)
+    places += [f"{offset} = 0" for offset in _offsets(fit.design)]
     at = f" at {joined(places)}" if places else ""
     where = " in a group whose effects are zero" if _mixed(fit) else ""
     tested = fit.reading in ("likelihood", "population") and not {"", "Intercept"} & set(untested)
@@ -102,6 +104,12 @@ def _intercept(fit: Any, fixed: pd.DataFrame, untested: Mapping[str, str], level
         mean = f": a {'probability' if family.is_binary else 'mean'} of {expected}"
     value = number(row["estimate"], row["std_error"])
     return [f"The intercept, the {response_words(fit)}{at}{where}, is {value} ({facts}){mean}."]
+
+
+def _offsets(design: Design) -> list[str]:
+    """What is added to the linear predictor, and so stands at zero beside the intercept."""
+    named = [*design.formula.offsets, *([design.offset_column] if design.offset_column else [])]
+    return named or (["the offset"] if design.offset.any() else [])
 
 
 def _standardised(fit: Any, level: float, df: str | None) -> tuple[pd.DataFrame | None, list[str]]:
@@ -120,6 +128,9 @@ def _standardised(fit: Any, level: float, df: str | None) -> tuple[pd.DataFrame 
     how = "the model fitted again" if table.attrs["refitted"] else "the same model"
     what = f"{joined(scaled)} as {'a z-score' if len(scaled) == 1 else 'z-scores'}"
     sentence = f"Standardised coefficients are of {how} with {what}, taken before any transform"
+    zeros = {place for term in terms_of(fit.design) for place in term.at}
+    centred = [f"{name} = 0" for name in names if f"{name} = 0" in zeros]
+    sentence += f", so that {joined(centred)} is at the mean" if centred else ""
     return table, [f"{sentence}{f'; {joined(kept)} on its own scale' if kept else ''}."]
 
 
@@ -134,7 +145,11 @@ def _method(fit: Any, untested: Mapping[str, str], level: float, df: str | None)
     elif df == "clusters":
         how = "are Wald's, from t with clusters minus coefficients degrees of freedom"
     else:
-        how = "are from t with Satterthwaite's degrees of freedom" if _mixed(fit) else "are from t"
+        how = "are from t"
+        if _mixed(fit):
+            how += " with Satterthwaite's degrees of freedom, those of the spread between groups Wald's"
+        elif not fit.solution.reml:
+            how += " on as many degrees of freedom as observations (fit_ml(reml=True) has the exact test)"
     if "" in untested or set(fit.design.terms) <= set(untested):
         return [f"Intervals {how}."]
     return [f"Intervals and p-values {how}; significant means p below {number(1.0 - level)}."]

@@ -11,6 +11,7 @@ from bayesmlm.design import Design
 from bayesmlm.errors import BayesmlmError
 from bayesmlm.expressions import canonical, columns_of, evaluate
 from bayesmlm.frames import level_text
+from bayesmlm.ratios import baseline_terms
 
 __all__ = ["Term", "origin", "terms_of"]
 
@@ -109,7 +110,7 @@ def _zero(factor: str, design: Design) -> tuple[str, ...]:
         at_zero = evaluate(factor, {column: np.zeros(1) for column in columns})[0]
     except BayesmlmError:  # with a state, such as poly()
         at_zero = np.nan
-    return tuple(f"{column} = 0" for column in columns) if at_zero == 0.0 else (f"{canonical(factor)} = 0",)
+    return tuple(f"{column} = 0" for column in columns) if at_zero == 0.0 else (f"{_words(canonical(factor))} = 0",)
 
 
 def origin(design: Design) -> list[str]:
@@ -129,7 +130,7 @@ def terms_of(design: Design) -> list[Term]:
     """Every coefficient but the intercept.
 
     An effect whose factors are part of an interaction, or of which there is a power too, is the effect where the others
-    are zero or at their reference level.
+    are zero or at their reference level; so is what stands for the intercept where every level has a coefficient.
 
     Examples
     --------
@@ -138,14 +139,14 @@ def terms_of(design: Design) -> list[Term]:
     >>> [term.text for term in terms_of(m.design)]  # doctest: +NORMALIZE_WHITESPACE
     ['age (at age = 0, ch = N)', 'ch [Y] against N (at age = 0)', 'age²', 'urban [Y] against N', 'age × ch [Y]']
     """
-    factors = _factors(design)
+    factors, levels = _factors(design), baseline_terms(design)
     out = []
     for name, own in factors.items():
         if name == "Intercept":
             continue
         at: list[str] = []
         for other in factors.values():
-            if set(own) < set(other):
+            if name in levels or set(own) < set(other):
                 at += [place for factor in other if factor not in own for place in _zero(factor, design)]
             elif len(own) == len(other) == 1 and own != other and not _is_call(own[0], design):
                 # A slope is that at zero where a function of the same variable bends the line.

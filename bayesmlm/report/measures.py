@@ -10,9 +10,9 @@ import numpy as np
 from bayesmlm.errors import BayesmlmError
 from bayesmlm.fit import Fit
 from bayesmlm.plots.canvas import reading_of
-from bayesmlm.ratios import baseline_word, exponentiated, ratio_word
-from bayesmlm.report.numbers import format_interval, format_number
+from bayesmlm.ratios import baseline_terms, baseline_word, exponentiated, ratio_word
 from bayesmlm.report.tables import COMPONENTS, Cell, Column, Part, frame_table, table
+from bayesmlm.sheets.numbers import format_interval, format_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,9 +58,9 @@ def ratios(fits: Sequence[Fit]) -> str:
     word = ratio_word(family)
     tables = [exponentiated(fit.table(), family) for fit in fits]
     terms = list(dict.fromkeys(term for found in tables for term in found.term[found.component == "fixed"]))
-    rows = []
+    rows, levels = [], baseline_terms(fits[0].design)
     for term in terms:
-        label = f"Intercept ({baseline_word(family)})" if term == "Intercept" else str(term)
+        label = f"{term} ({baseline_word(family)})" if term in levels else str(term)
         rows.append([Cell(label), *(_found(found, "fixed", "", term) for found in tables)])
     caption = f"{word.capitalize()}s with 95 % intervals"
     return table(caption, _columns(["term"], fits), [Part("", rows)]) if rows else ""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from bayesmlm.fit import Fit
 from bayesmlm.model_columns import model_table
 from bayesmlm.report.entry import Entry, State, lead_of
-from bayesmlm.report.numbers import format_number
 from bayesmlm.report.tables import Cell, Column, Part, frame_table, table
 from bayesmlm.sheets.grid import typeset
+from bayesmlm.sheets.numbers import format_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,12 +91,12 @@ def comparisons(
 ) -> str:
     """Write what sets the models against each other; nothing where nothing does."""
     parts = []
-    if ladder is not None:
-        parts.append(
-            frame_table(ladder, "Likelihood ladder: each model against the one before it") + notes(ladder_notes)
-        )
-    if loo is not None:
-        parts.append(frame_table(loo, "Leave-one-out prediction (PSIS-LOO), best first") + notes(loo_notes))
+    for found, caption, said in (
+        (ladder, "Likelihood ladder: each model against the one before it", ladder_notes),
+        (loo, "Leave-one-out prediction (PSIS-LOO), best first", loo_notes),
+    ):
+        # Without a table the notes say why there is none.
+        parts.append((frame_table(found, caption) if found is not None else "") + notes(said))
     parts.append(_beside([fit for fit in map(lead_of, entries) if fit is not None]))
     text = "".join(parts)
     return f'<section id="comparisons"><h2>Comparisons</h2>{text}</section>' if text else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesmlm.report.numbers import format_number, format_p
+from bayesmlm.sheets.numbers import format_number, rounded_p
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ DECIMALS = {"aic": 1, "bic": 1, "loglik": 2, "chisq": 2, "df": 0, "difference": 
 COMPONENTS = {
     "fixed": "Fixed effects", "fixed conditional": "Fixed effects within a group",
     "fixed population": "Fixed effects averaged over groups", "sd": "Standard deviations between groups",
-    "cor": "Correlations within groups", "residual": "Residual", "scale": "Scale", "alpha": "Working correlation",
+    "cor": "Correlations between groups", "residual": "Residual", "scale": "Scale", "alpha": "Working correlation",
 }  # fmt: skip
 """Headings of the parts of a table of estimates."""
 
@@ -134,7 +134,7 @@ def _cell(row: Mapping[Any, Any], name: str) -> Cell:
     if isinstance(value, str):
         return Cell(value)
     if name == "p_value":
-        return Cell(format_p(float(value)), float(value))
+        return Cell(rounded_p(float(value)), float(value))
     return Cell(format_number(value, error=_error(row, name), decimals=DECIMALS.get(name)), float(value))
 
 

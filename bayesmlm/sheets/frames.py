@@ -35,7 +35,7 @@ _DECIMALS = {"aic": 1, "aicc": 1, "bic": 1, "loglik": 1, "delta": 1, "chisq": 2,
 _ERRORS = dict.fromkeys(("estimate", "std_error", "conf_low", "conf_high"), "std_error")
 
 _COMPONENTS = {"fixed": "Fixed effects", "sd": "Standard deviations between groups",
-               "cor": "Correlations within groups", "residual": "Residual", "scale": "Scale",
+               "cor": "Correlations between groups", "residual": "Residual", "scale": "Scale",
                "alpha": "Working correlation", "ranef": "Group effects"}  # fmt: skip
 
 _SAID = ("estimand", "interval")
@@ -115,7 +115,7 @@ def _cell(record: Mapping[Any, Any], name: str) -> str:
     if name == "p_value":
         return format_p(float(value))
     error = _error_of(name)
-    if error in record:
+    if error and error in record:  # an index without a name is a column named ""
         return like_error(float(value), float(record[error]), 3)
     if isinstance(value, int | np.integer):
         return str(int(value))

@@ -35,7 +35,10 @@ def _facts(fit: Any) -> list[tuple[str, str]]:
         facts.append(("Draws", kind_of(fit).rpartition(": ")[2].removesuffix(" draws")))
     else:
         facts += [("REML criterion", f"{fit.reml_criterion:.2f}")] if fit.solution.reml else []
-        facts += [("AIC", f"{fit.aic:.2f}"), ("BIC", f"{fit.bic:.2f}")]
+        if fit.reading == "mode":  # its likelihood is not at its maximum
+            facts.append(("Log-posterior", f"{fit.log_posterior:.2f}"))
+        else:
+            facts += [("AIC", f"{fit.aic:.2f}"), ("BIC", f"{fit.bic:.2f}")]
     try:
         r2 = fit.r2()
         facts += [("R² (fixed effects)", f"{r2.marginal:.2f}"), ("R² (total)", f"{r2.conditional:.2f}")]
@@ -57,9 +60,10 @@ def _groups(fit: Any, table: pd.DataFrame) -> Grid:
     sds = table[table.component.isin(["sd", "residual"])]
     decimals = max(2, decimals_of(sds.estimate, 2)) if is_gaussian(fit) else 2
     levels = {group.name: str(group.n_levels) for group in fit.design.groups}
+    first = ~sds.group.duplicated()  # an intraclass correlation is of a grouping, not of its slopes
     rows = tuple(
         (row.group or "Residual", row.term if row.group else "", f"{row.estimate:.{decimals}f}",
-         levels.get(row.group, ""), f"{icc[row.group]:.2f}" if row.group in icc else "")
-        for row in sds.itertuples()
+         levels.get(row.group, ""), f"{icc[row.group]:.2f}" if new and row.group in icc else "")
+        for row, new in zip(sds.itertuples(), first, strict=True)
     )  # fmt: skip
     return Grid(("Group", "Name", "Std.Dev.", "levels", "ICC"), rows, left=2, title="Groups:")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayesmlm.ratios import baseline_word, exponentiated, ratio_word
+from bayesmlm.ratios import baseline_terms, baseline_word, exponentiated, ratio_word
 from bayesmlm.sheets import Grid, Lines
 from bayesmlm.sheets.numbers import decimals_of, format_p, like_error
 
@@ -86,6 +86,13 @@ def _columns(fit: Any, table: pd.DataFrame, exponentiate: bool) -> dict[str, str
     return out | {"z value": "statistic", "Pr(>|z|)": "p_value"}
 
 
+def baselines(fit: Any) -> list[str]:
+    """What exp() of coefficients that are compared with nothing is; empty where there are none."""
+    terms = ["the intercept" if term == "Intercept" else term for term in baseline_terms(fit.design)]
+    named = ", ".join(terms) if len(terms) < 4 else f"{terms[0]} … {terms[-1]}"
+    return [f"of {named}, {baseline_word(fit.design.family)}"] if terms else []
+
+
 def fixed_effects(fit: Any, table: pd.DataFrame, exponentiate: bool, title: str = "Fixed effects") -> Grid | None:
     """The coefficients, or their exponentials; None where there are no coefficients."""
     columns = _columns(fit, table, exponentiate)
@@ -106,7 +113,7 @@ def fixed_effects(fit: Any, table: pd.DataFrame, exponentiate: bool, title: str 
     if not rows:
         return None
     if exponentiate:
-        of = f"; of the intercept, {baseline_word(fit.design.family)}" if "Intercept" in fit.design.terms else ""
+        of = "".join(f"; {words}" for words in baselines(fit))
         title = f"{title} as {ratio_word(fit.design.family)}s{of}"
     return Grid(("", *columns), tuple(rows), title=f"{title}:")
 
@@ -121,7 +128,9 @@ def correlations(fit: Any, title: str = "Correlation of fixed effects") -> Grid 
         (terms[i], *(f"{matrix.iloc[i, j]:.3f}" if j < i else "" for j in range(len(terms) - 1)))
         for i in range(1, len(terms))
     ]
-    return Grid(("", *(term[:9] for term in terms[:-1])), tuple(rows), title=f"{title}:")
+    short = [term[:9] for term in terms]
+    heads = [cut if short.count(cut) == 1 else term for cut, term in zip(short, terms, strict=True)]
+    return Grid(("", *heads[:-1]), tuple(rows), title=f"{title}:")
 
 
 def scaled_residuals(fit: Any) -> Grid:
