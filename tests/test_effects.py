@@ -676,7 +676,7 @@ def test_a_table_says_what_it_is_of(m_05, gee, structures):
     ) in text
     assert table.attrs["estimand"] == "population: averaged over the distribution of the group effects"
     assert str(table.round(2)).endswith("95% Wald intervals.")
-    assert "<p>odds ratio of use = Y; population" in table._repr_html_()
+    assert ">odds ratio of use = Y; population" in table._repr_html_()
     assert "robust standard errors" in str(effects.comparisons(gee, "urban"))
     same = effects.predictions(structures["no groups"], estimand="population")
     assert same.attrs["notes"] == [

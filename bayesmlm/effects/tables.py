@@ -13,6 +13,9 @@ from bayesmlm.effects.adjustment import adjusted
 from bayesmlm.effects.quantities import Normal, Sampled
 from bayesmlm.errors import FitError
 from bayesmlm.families import Link
+from bayesmlm.sheets.frames import sheet_of
+from bayesmlm.sheets.grid import Sheet
+from bayesmlm.sheets.results import Result
 
 __all__ = ["EffectTable", "effect_table"]
 
@@ -22,7 +25,7 @@ _SAID = ("quantity", "estimand", "average", "std_error", "interval", "adjust")
 """What a table says of itself below its rows, in this order; its notes after them."""
 
 
-class EffectTable(pd.DataFrame):
+class EffectTable(Result):
     """A data frame that prints what its numbers are of below them; the same is in ``attrs``."""
 
     @property
@@ -40,12 +43,17 @@ class EffectTable(pd.DataFrame):
 
     __str__ = __repr__
 
+    def _sheet(self) -> Sheet:
+        return (sheet_of(self)[0], *self._sentences())
+
     def _repr_html_(self) -> str | None:
         from html import escape
 
-        table = super()._repr_html_()
-        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in self._sentences())
-        return None if table is None else f"{table}\n{said}"
+        shown = super()._repr_html_()
+        # pandas shows a table of very many rows, without what is said of it.
+        if shown is None or shown.startswith('<div class="bayesmlm"'):
+            return shown
+        return "\n".join([shown, *(f"<p>{escape(sentence)}</p>" for sentence in self._sentences())])
 
 
 def effect_table(
