@@ -695,7 +695,7 @@ def test_a_posterior_that_is_not_certified_says_so(model, fit):
     bad = MarginalFit(model, tree)
     assert not bad.converged
     assert bad.diagnostics().verdict.startswith(
-        'Take care: k̂ 1.10 is not below 0.7: do not use these draws; sample(method="nuts")'
+        'Take care: k̂ 1.10 is not below 0.70: do not use these draws; sample(method="nuts")'
     )
 
 

@@ -68,7 +68,7 @@ def fault(k_hat: float, ess: float, draws: int) -> str:
     Examples
     --------
     >>> fault(0.3, 900.0, 4000), fault(0.9, 900.0, 4000), fault(0.3, 90.0, 4000)
-    ('', 'k̂ 0.90 is not below 0.7', 'ESS 90 of 4,000 is below 400')
+    ('', 'k̂ 0.90 is not below 0.70', 'ESS 90 of 4,000 is below 400')
     >>> fault(0.3, 90.0, 500), fault(0.3, 900.0, 100_000)
     ('ESS 90 of 500 is below 200', 'ESS 900 of 100,000 is below 10,000')
     >>> fault(0.3, 9.0, 10)
@@ -80,7 +80,8 @@ def fault(k_hat: float, ess: float, draws: int) -> str:
     if k_hat == math.inf:
         return "no tail can be fitted to the weights (k̂)"
     if not k_hat < limit:
-        return f"k̂ {k_hat:.2f} is not below {limit:.2g}"
+        # Rounded up: what is not below a limit should not be written as if it were.
+        return f"k̂ {math.ceil(100.0 * k_hat) / 100.0:.2f} is not below {limit:.2f}"
     return f"ESS {ess:,.0f} of {draws:,} is below {least:,.0f}" if ess < least else ""
 
 
