@@ -80,8 +80,8 @@ def fault(k_hat: float, ess: float, draws: int) -> str:
     if k_hat == math.inf:
         return "no tail can be fitted to the weights (k̂)"
     if not k_hat < limit:
-        # Rounded up: what is not below a limit should not be written as if it were.
-        return f"k̂ {math.ceil(100.0 * k_hat) / 100.0:.2f} is not below {limit:.2f}"
+        digits = 2 if k_hat - limit > 0.005 else 4  # so that it reads as not below
+        return f"k̂ {k_hat:.{digits}f} is not below {limit:.{digits}f}"
     return f"ESS {ess:,.0f} of {draws:,} is below {least:,.0f}" if ess < least else ""
 
 
