@@ -13,7 +13,7 @@ from bayesmlm.expressions import columns_of, evaluate
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["complete_rows", "level_text", "prepare", "replaced", "row_count", "row_labels", "select"]
+__all__ = ["column_names", "complete_rows", "level_text", "prepare", "replaced", "row_count", "row_labels", "select"]
 
 
 def _native(data: Any) -> Any:
@@ -90,6 +90,17 @@ def level_text(level: Any) -> str:
     if isinstance(level, float | np.floating):
         return str(int(level)) if float(level).is_integer() else repr(float(level))
     return str(level)
+
+
+def column_names(data: Any) -> list[str]:
+    """Names of the columns of a data frame of any library, or of a mapping.
+
+    Examples
+    --------
+    >>> column_names({"y": [0, 1], "x": [1.0, 2.0]})
+    ['y', 'x']
+    """
+    return [str(name) for name in (data.columns if hasattr(data, "columns") else data)]
 
 
 def select(data: Any, columns: Sequence[str]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from bayesmlm.bars import quoted
 from bayesmlm.design import Design, build_design
 from bayesmlm.errors import DataError, FitError, among
 from bayesmlm.prior_rules import prior_rows
+from bayesmlm.settings import POSTERIORS
 from bayesmlm.sources import read_source
 from bayesmlm.spec import Spec
 
@@ -31,10 +32,7 @@ if TYPE_CHECKING:
     from bayesmlm.gee.fit import GEEFit
     from bayesmlm.ml.fit import MAPFit, MLFit
 
-__all__ = ["SAMPLERS", "Model"]
-
-SAMPLERS = ("nuts", "marginal", "auto")
-"""Ways to the posterior."""
+__all__ = ["Model"]
 
 
 class Model:
@@ -437,8 +435,8 @@ class Model:
         >>> m.sample(method="auto").diagnostics().way
         'importance-weighted Laplace'
         """
-        if method not in SAMPLERS:
-            raise FitError(f'there is no sampling method "{method}"; {among(method, SAMPLERS)}')
+        if method not in POSTERIORS:
+            raise FitError(f'there is no sampling method "{method}"; {among(method, POSTERIORS)}')
         from bayesmlm.bayes.fit import BayesFit
         from bayesmlm.bayes.sample import sample_posterior
         from bayesmlm.start import find_start

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from bayesmlm.design import Design
 from bayesmlm.errors import DataError, FitError, among
-from bayesmlm.frames import level_text, select
+from bayesmlm.frames import column_names, level_text, select
 
 __all__ = ["grouping_of", "is_within", "same_groups"]
 
@@ -56,7 +55,7 @@ def grouping_of(model: Any, name: str) -> tuple[Array, tuple[str, ...]]:
             # Only the groups that the rows have: a model of part of the data keeps the names of all.
             used, codes = np.unique(group.codes, return_inverse=True)
             return codes, tuple(group.levels[place] for place in used)
-    known = list(dict.fromkeys([*(group.name for group in design.groups), *map(str, _columns(model.data))]))
+    known = list(dict.fromkeys([*(group.name for group in design.groups), *column_names(model.data)]))
     if not isinstance(name, str) or name not in known:
         raise FitError(f'there is no grouping or column "{name}" in the data; {among(name, known)}')
     column = select(model.data, [name])[name].iloc[design.rows]
@@ -68,7 +67,3 @@ def grouping_of(model: Any, name: str) -> tuple[Array, tuple[str, ...]]:
         return column.cat.codes.to_numpy(), tuple(level_text(level) for level in column.cat.categories)
     levels, codes = np.unique(column.to_numpy(), return_inverse=True)
     return codes, tuple(level_text(level) for level in levels.tolist())
-
-
-def _columns(data: Any) -> Sequence[Any]:
-    return list(data.columns) if hasattr(data, "columns") else list(data)

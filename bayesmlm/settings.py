@@ -27,7 +27,7 @@ METHODS = ("ml", "map", "nuts", "auto", "marginal", "gee")
 DEFAULT_METHODS = ("ml", "nuts")
 """Those a spec file gets without asking."""
 
-POSTERIORS = ("nuts", "auto", "marginal")
+POSTERIORS = ("nuts", "marginal", "auto")
 """Ways to the posterior."""
 
 INFORMATION = ("observed", "expected")

@@ -19,8 +19,9 @@ from bayesmlm.arguments import check_count
 from bayesmlm.calibration.result import Calibration
 from bayesmlm.design import Design
 from bayesmlm.errors import FitError, among
-from bayesmlm.model import SAMPLERS, Model
+from bayesmlm.model import Model
 from bayesmlm.replicates import Progress, replicates
+from bayesmlm.settings import POSTERIORS
 from bayesmlm.simulation import check_seed
 from bayesmlm.spec import Spec
 from bayesmlm.tables import labels
@@ -132,8 +133,8 @@ def calibrate(
     model = _bound(model, data)
     n, draws, seed = check_count("n", n), check_count("draws", draws), check_seed(seed)
     workers = 1 if workers is None else check_count("workers", workers)
-    if not callable(method) and method not in SAMPLERS:
-        raise FitError(f'there is no sampling method "{method}"; {among(method, SAMPLERS)}')
+    if not callable(method) and method not in POSTERIORS:
+        raise FitError(f'there is no sampling method "{method}"; {among(method, POSTERIORS)}')
     tree = model.prior_predictive(draws=n, seed=seed)
     truth = {str(name): values.to_numpy()[0] for name, values in tree["prior"].to_dataset().data_vars.items()}
     responses = tree["prior_predictive"][model.design.response.variable].to_numpy()[0]

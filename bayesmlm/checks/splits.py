@@ -11,7 +11,7 @@ import numpy as np
 from bayesmlm.arguments import check_count
 from bayesmlm.design import Design
 from bayesmlm.errors import FitError, among
-from bayesmlm.frames import level_text, select
+from bayesmlm.frames import column_names, level_text, select
 from bayesmlm.partitions import grouping_of
 
 __all__ = ["Split", "splits_by_column", "splits_by_group"]
@@ -87,7 +87,7 @@ def splits_by_column(model: Any, names: Sequence[str] | None, bins: int = BINS) 
     """
     design: Design = model.design
     bins = check_count("bins", bins)
-    known = [str(column) for column in (model.data.columns if hasattr(model.data, "columns") else model.data)]
+    known = column_names(model.data)
     names = design.formula.fixed_columns if names is None else names
     out = []
     for name in names:

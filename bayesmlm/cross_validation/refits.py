@@ -15,6 +15,7 @@ from bayesmlm.cross_validation.units import Units
 from bayesmlm.design import Design
 from bayesmlm.errors import BayesmlmError, FitError
 from bayesmlm.parallel import in_processes, patience
+from bayesmlm.settings import POSTERIORS
 
 __all__ = ["METHODS", "Left", "Progress", "densities_without", "design_of_rows", "log_mean", "model_of_rows"]
 
@@ -22,7 +23,7 @@ Array = np.ndarray[Any, Any]
 Progress = Callable[[int, int], None]
 """Called with the refits done and in all."""
 
-METHODS = ("ml", "map", "nuts", "marginal", "auto")
+METHODS = ("ml", "map", *POSTERIORS)
 """Ways to fit again."""
 
 

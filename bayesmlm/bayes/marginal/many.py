@@ -15,6 +15,7 @@ from bayesmlm.bayes.marginal.certificate import is_weighted
 from bayesmlm.bayes.marginal.fit import fit_of_draws
 from bayesmlm.errors import BayesmlmError, FitError, among
 from bayesmlm.parallel import in_processes, patience, threads
+from bayesmlm.settings import POSTERIORS
 from bayesmlm.simulation import check_seed
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Posteriors", "sample_many"]
 
 Progress = Callable[[int, int], None]
-METHODS = ("auto", "marginal", "nuts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,8 @@ def sample_many(
     for model in given:
         if not callable(getattr(model, "sample", None)):
             raise FitError(f"sample_many takes models, such as bm.Model(...) makes, not a {type(model).__name__}")
-    if method not in METHODS:
-        raise FitError(f'there is no sampling method "{method}"; {among(method, METHODS)}')
+    if method not in POSTERIORS:
+        raise FitError(f'there is no sampling method "{method}"; {among(method, sorted(POSTERIORS))}')
     check_count("draws", draws)
     check_seed(seed)
     workers = min(threads() if workers is None else check_count("workers", workers), len(given))
